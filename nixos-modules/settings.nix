@@ -272,8 +272,17 @@ else
         "PLAIN"
         "SCRAM-SHA-256"
         "SCRAM-SHA-512"
+        "OAUTHBEARER"
       ]) "How to log in.";
       sasl.username = default types.str "User to log in as; the password goes into `credentials.KAFKA_SASL_PASSWORD`.";
+      sasl.oauth = {
+        token_url = default types.str "Where tokens are given, with the mechanism `OAUTHBEARER`: a provider's token endpoint.";
+        client_id = default types.str "Who asks for them there; the client's secret goes into `credentials.KAFKA_SASL_OAUTH_CLIENT_SECRET`.";
+        scope = default types.str "What to ask for, words with spaces between.";
+        audience = default types.str "Whom the tokens are to be for, with providers that want to be told.";
+        ca_file = default types.str "PEM file with the authorities of that endpoint's certificate, readable by the service.";
+        token_file = default types.str "A file with the token itself instead, readable by the service, which somebody else keeps fresh.";
+      };
       group_protocol = default (types.enum [
         "classic"
         "consumer"

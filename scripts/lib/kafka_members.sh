@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # A Kafka cluster of up to three brokers for scripts/backends, each a server of its own that may be stopped alone, with listeners
 # that encrypt and want a login. Nothing starts them but their names: `scripts/backends start --only kafka1,kafka2,kafka3`.
-# SHOP_BACKENDS_KAFKA_CERTS is a folder with ca.pem and broker.pem (certificate and key, for 127.0.0.1).
+# SHOP_BACKENDS_KAFKA_CERTS is a folder with ca.pem and broker.pem (certificate and key, for 127.0.0.1). SHOP_BACKENDS_KAFKA_OIDC is
+# an issuer whose tokens one more listener takes that are for kafka.
 # shellcheck disable=SC2154
 
 MEMBERS=(kafka1 kafka2 kafka3)
@@ -9,6 +10,8 @@ MEMBERS=(kafka1 kafka2 kafka3)
 # What each listener speaks, by its name: as inside of the cluster, login and encryption, encryption with a certificate of
 # the client's, login alone.
 MEMBER_LISTENERS=(PLAINTEXT SECURE MUTUAL CLEAR)
+# Encryption, and a token.
+[[ -z ${SHOP_BACKENDS_KAFKA_OIDC:-} ]] || MEMBER_LISTENERS+=(OAUTH)
 
 for number in 1 2 3; do
   eval "kafka${number}_missing() { kafka_missing; }
@@ -71,7 +74,7 @@ node.id=$number
 log.dirs=$dir/data
 listeners=$(member_listeners "$number" "${MEMBER_LISTENERS[@]}" CONTROLLER)
 advertised.listeners=$(member_listeners "$number" "${MEMBER_LISTENERS[@]}")
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL,MUTUAL:SSL,CLEAR:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL,MUTUAL:SSL,CLEAR:SASL_PLAINTEXT,OAUTH:SASL_SSL,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 controller.quorum.voters=$(member_voters)
 inter.broker.listener.name=PLAINTEXT
@@ -95,17 +98,33 @@ group.initial.rebalance.delay.ms=0
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=3000
 CONF
+  [[ -z ${SHOP_BACKENDS_KAFKA_OIDC:-} ]] || member_oauth "$SHOP_BACKENDS_KAFKA_OIDC" >>"$dir/server.properties"
   give "$user" "$dir/server.properties"
   [[ -e $dir/data ]] || make_data "$user" "$dir/data"
   # The users are written down as the storage is made; a storage that has them is left as it is.
   # shellcheck disable=SC2016 # the shell inside fills it in
-  JAVA_OPTIONS="-Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dlog4j.configuration=file:$dir/log4j.properties" \
+  JAVA_OPTIONS="-Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dlog4j.configuration=file:$dir/log4j.properties
+    ${SHOP_BACKENDS_KAFKA_OIDC:+-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=$SHOP_BACKENDS_KAFKA_OIDC/jwks}" \
     launch "$name" "$user" bash -c '
       libs=$1 cluster=$2 password=$3
       [[ -e data/meta.properties ]] || java $JAVA_OPTIONS -cp "$libs/*" kafka.tools.StorageTool format -t "$cluster" -c server.properties \
         --add-scram "SCRAM-SHA-256=[name=shop,password=$password]" --add-scram "SCRAM-SHA-512=[name=shop,password=$password]" || exit
       exec java $JAVA_OPTIONS -cp "$libs/*" kafka.Kafka server.properties
     ' "$name" "$(readlink -f "$(kafka_libs)")" "$(cat "$DIR/kafka-cluster")" "$(password)"
+}
+
+# Whose tokens are taken. Who does not show the next one in time is hung up on.
+member_oauth() {
+  cat <<CONF
+listener.name.oauth.sasl.enabled.mechanisms=OAUTHBEARER
+listener.name.oauth.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;
+listener.name.oauth.oauthbearer.sasl.server.callback.handler.class=org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler
+listener.name.oauth.oauthbearer.connections.max.reauth.ms=3600000
+sasl.oauthbearer.jwks.endpoint.url=$1/jwks
+sasl.oauthbearer.expected.issuer=$1
+sasl.oauthbearer.expected.audience=kafka
+sasl.oauthbearer.clock.skew.seconds=0
+CONF
 }
 
 # Ready when it knows of all that live: before, it may not be one of them.

@@ -6,6 +6,7 @@ import { Provider } from "oidc-provider";
 
 const port = Number(process.argv[2]);
 const issuer = `http://127.0.0.1:${port}`;
+// Machines may say whom their token is to be for (`audience`), and for how many seconds after a slash: `kafka/6`.
 // What the shop is called here, and what people and machines are trusted to do there.
 const audience = "shop-api";
 const roles = { sam: ["support"], kim: ["shop-keepers"], "catalogue-keeper": ["shop-keepers"] };
@@ -19,6 +20,13 @@ const clients = [
   {
     client_id: "catalogue-keeper",
     client_secret: "what-the-keeper-knows",
+    grant_types: ["client_credentials"],
+    redirect_uris: [],
+    response_types: [],
+  },
+  {
+    client_id: "shop-kafka",
+    client_secret: "what+kafka/is: told",
     grant_types: ["client_credentials"],
     redirect_uris: [],
     response_types: [],
@@ -50,15 +58,18 @@ function rotate() {
       devInteractions: { enabled: true },
       resourceIndicators: {
         enabled: true,
-        defaultResource: () => `urn:${audience}`,
+        defaultResource: (context) => `urn:${context.oidc.body?.audience ?? audience}`,
         useGrantedResource: () => true,
-        getResourceServerInfo: () => ({
-          scope: "shop",
-          audience,
-          accessTokenTTL: 600,
-          accessTokenFormat: "jwt",
-          jwt: { sign: { alg, kid: keys[0].kid } },
-        }),
+        getResourceServerInfo: (_, resource) => {
+          const [audience, seconds] = resource.replace(/^urn:/, "").split("/");
+          return {
+            scope: "shop",
+            audience,
+            accessTokenTTL: Number(seconds ?? 600),
+            accessTokenFormat: "jwt",
+            jwt: { sign: { alg, kid: keys[0].kid } },
+          };
+        },
       },
     },
   });

@@ -32,7 +32,7 @@ pub use merged::Given;
 pub use problem::{Problem, Problems, Warnings};
 pub use secret::Secret;
 pub use section::database::{Database, Engine, Pool, SslMode, Target, servers};
-pub use section::kafka::{GroupProtocol, Kafka, KafkaTls, Sasl, SaslMechanism, SecurityProtocol};
+pub use section::kafka::{GroupProtocol, Kafka, KafkaTls, Sasl, SaslMechanism, SaslOauth, SecurityProtocol};
 pub use section::log::{Log, LogFormat, Otel, Sampler};
 pub use section::neighbour::Neighbour;
 pub use section::redis::{Redis, RedisTarget, RedisTls};

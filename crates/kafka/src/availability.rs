@@ -1,11 +1,14 @@
 //! Whether brokers can be reached: told to the log when it changes, not on every attempt.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use rdkafka::ClientContext;
+use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::FutureProducer;
 use rdkafka::types::RDKafkaErrorCode;
@@ -13,6 +16,7 @@ use shop_config::Kafka;
 use shop_events::BusError;
 
 use crate::probe;
+use crate::tokens::Tokens;
 use crate::trouble::{Trouble, encryption_wanted, login_wanted};
 
 /// What the clients of one bus know of the brokers. Clones share it.
@@ -31,6 +35,9 @@ struct State {
     trouble: Mutex<Option<String>>,
     /// Why a consumer is not let into its group, likewise.
     apart: Mutex<Option<String>>,
+    /// Why there is no new token to log in with, likewise.
+    tokenless: Mutex<Option<String>>,
+    tokens: Tokens,
 }
 
 impl Availability {
@@ -43,6 +50,8 @@ impl Availability {
             looking: AtomicBool::new(false),
             trouble: Mutex::default(),
             apart: Mutex::default(),
+            tokenless: Mutex::default(),
+            tokens: Tokens::default(),
         }))
     }
 
@@ -67,14 +76,39 @@ impl Availability {
         self.0.apart.lock().clone().map_or(Ok(()), |told| Err(BusError::new(told)))
     }
 
-    /// Why brokers that were asked in vain cannot be spoken to, if that is known; else the error as it is.
+    /// What all clients log in with, where brokers want a token.
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.0.tokens
+    }
+
+    /// There is a token that lives.
+    pub(crate) fn has_token(&self) {
+        if self.0.tokenless.lock().take().is_some() {
+            tracing::info!("there are tokens for kafka again");
+        }
+    }
+
+    /// There is no new one, and why.
+    pub(crate) fn lacks_token(&self, why: String) {
+        tell(&self.0.tokenless, "there is no new token for kafka", why);
+    }
+
+    /// Why brokers that were asked in vain cannot be spoken to, if that is known; else the error as it is. Who has no token does not
+    /// come to speak at all.
     pub(crate) fn explain(&self, error: BusError) -> BusError {
-        self.0.trouble.lock().clone().map_or(error, BusError::new)
+        let known = self.0.tokenless.lock().clone().or_else(|| self.0.trouble.lock().clone());
+        known.map_or(error, BusError::new)
     }
 
     fn note(&self, trouble: Trouble) {
         match trouble {
             Trouble::Told(told) => tell(&self.0.trouble, "kafka cannot be spoken to", told),
+            Trouble::Token(told) => {
+                tell(&self.0.trouble, "kafka cannot be spoken to", told);
+                self.0.tokens.refuse();
+            }
+            // Why is told by who asks for it.
+            Trouble::Tokenless => {}
             Trouble::Group(told) => tell(&self.0.apart, "events are not read", told),
             Trouble::Certificate(at) => self.look(move |settings| probe::certificate(&at, &settings.tls)),
             Trouble::HungUp(_) if self.0.met.load(Ordering::Relaxed) => {}
@@ -140,6 +174,8 @@ fn tell(slot: &Mutex<Option<String>>, what: &str, told: String) {
 pub(crate) type Producer = FutureProducer<Availability>;
 
 impl ClientContext for Availability {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
     /// The library's own log lines: it tells every refused connection as an error, so they are for debugging. That a broker
     /// hangs up is told here alone.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -152,4 +188,11 @@ impl ClientContext for Availability {
     fn error(&self, error: KafkaError, reason: &str) {
         self.report(&error, reason);
     }
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.0.tokens.answer().map_err(Into::into)
+    }
 }
+
+/// For consumers that are in no group.
+impl ConsumerContext for Availability {}

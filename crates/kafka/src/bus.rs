@@ -5,19 +5,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use parking_lot::RwLock;
 use shop_config::Kafka;
 use shop_events::{Bus, BusError, Message, RetryPolicy, Subscription};
 use shop_telemetry::Metrics;
-use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use crate::availability::Availability;
-use crate::client::{Link, SYSTEM, client, in_our_words, producer};
+use crate::client::{Link, SYSTEM};
 use crate::consumer;
-use crate::counts::Counts;
+use crate::keeper;
 use crate::letters::KafkaLetters;
-use crate::unburied::Unburied;
 
 /// Events over Kafka. Clones share the producer.
 #[derive(Clone)]
@@ -37,24 +33,9 @@ impl KafkaBus {
         metrics: &Metrics,
         policy: RetryPolicy,
     ) -> anyhow::Result<Arc<Self>> {
-        let client_id = if settings.client_id.is_empty() { client_id } else { &settings.client_id };
-        let client = client(settings, client_id);
-        let availability = Availability::of(settings);
-        let producer = producer(&client, settings, &availability)
-            .map_err(|error| anyhow::anyhow!("a setting of kafka is unusable: {}", in_our_words(&error)))?;
-        let counts = Counts::new(metrics);
-        let (settings, producer, topics) = (settings.clone(), RwLock::new(producer), OnceCell::new());
-        let unburied = Unburied::default();
-        Ok(Arc::new(Self(Arc::new(Link {
-            settings,
-            client,
-            policy,
-            counts,
-            unburied,
-            availability,
-            producer,
-            topics,
-        }))))
+        let link = Link::open(settings, client_id, metrics, policy)?;
+        keeper::start(&link)?;
+        Ok(Arc::new(Self(link)))
     }
 
     /// The dead letters of these topics: of `groups`, without the installation's prefix.

@@ -1,6 +1,7 @@
 //! The clients: their settings, the producer that all share, and publishing with it.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -9,9 +10,11 @@ use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::Producer as _;
 use rdkafka::types::RDKafkaErrorCode;
-use shop_config::Kafka;
+use shop_config::{Kafka, SaslMechanism};
 use shop_events::{BusError, Message, RetryPolicy, Topic};
+use shop_telemetry::Metrics;
 use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
 
 use crate::availability::{Availability, Producer};
 use crate::counts::Counts;
@@ -34,9 +37,42 @@ pub(crate) struct Link {
     pub(crate) availability: Availability,
     pub(crate) producer: RwLock<Producer>,
     pub(crate) topics: OnceCell<()>,
+    /// Whether nobody uses this any more.
+    pub(crate) ended: CancellationToken,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.ended.cancel();
+    }
 }
 
 impl Link {
+    /// To the brokers of `settings`, which need not be there yet.
+    pub(crate) fn open(
+        settings: &Kafka,
+        client_id: &str,
+        metrics: &Metrics,
+        policy: RetryPolicy,
+    ) -> anyhow::Result<Arc<Self>> {
+        let client_id = if settings.client_id.is_empty() { client_id } else { &settings.client_id };
+        let client = client(settings, client_id);
+        let availability = Availability::of(settings);
+        let producer = producer(&client, settings, &availability)
+            .map_err(|error| anyhow::anyhow!("a setting of kafka is unusable: {}", in_our_words(&error)))?;
+        Ok(Arc::new(Self {
+            settings: settings.clone(),
+            client,
+            policy,
+            counts: Counts::new(metrics),
+            unburied: Unburied::default(),
+            availability,
+            producer: RwLock::new(producer),
+            topics: OnceCell::new(),
+            ended: CancellationToken::new(),
+        }))
+    }
+
     /// Makes the topics, once.
     pub(crate) async fn ready(&self) -> Result<(), BusError> {
         let ensured = self.topics.get_or_try_init(|| async {
@@ -89,6 +125,11 @@ impl Link {
 
     pub(crate) fn producer(&self) -> Producer {
         self.producer.read().clone()
+    }
+
+    /// Gives the producer the token that is there now.
+    pub(crate) fn hand_on_token(&self) {
+        self.availability.tokens().give(self.producer().client());
     }
 
     /// Replaces a producer that can no longer keep its promise of order: it refuses everything from then on.
@@ -150,10 +191,11 @@ fn secure(client: &mut ClientConfig, settings: &Kafka) {
         }
     }
     if protocol.logs_in() {
-        client
-            .set("sasl.mechanism", sasl.mechanism.as_str())
-            .set("sasl.username", &sasl.username)
-            .set("sasl.password", sasl.password.expose());
+        client.set("sasl.mechanism", sasl.mechanism.as_str());
+        // Its tokens come while it runs; see `Tokens`.
+        if sasl.mechanism != SaslMechanism::OauthBearer {
+            client.set("sasl.username", &sasl.username).set("sasl.password", sasl.password.expose());
+        }
     }
 }
 
@@ -187,5 +229,7 @@ pub(crate) fn producer(client: &ClientConfig, settings: &Kafka, availability: &A
         .set("message.timeout.ms", settings.message_timeout.get().as_millis().to_string())
         // Events of one key go one after the other: waiting to fill a batch would only slow them down.
         .set("linger.ms", "0");
-    Producer::from_config_and_context(&client, availability.clone())
+    let producer = Producer::from_config_and_context(&client, availability.clone())?;
+    availability.tokens().give(producer.client());
+    Ok(producer)
 }

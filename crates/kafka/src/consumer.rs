@@ -105,6 +105,7 @@ impl Reader {
         let consumer = consumer(link, &group, partitions)?;
         let topics: Vec<_> = subscription.topics.iter().map(|topic| link.on_bus(topic.as_str())).collect();
         consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
+        link.availability.tokens().give(consumer.client());
         let partitions = consumer.context().clone();
         let (link, subscription, consumer) = (link.clone(), subscription.clone(), Membership(Some(consumer)));
         let (asides, stepped) = mpsc::unbounded_channel();
@@ -116,6 +117,8 @@ impl Reader {
     async fn read(&self, mut asides: UnboundedReceiver<JobId>) -> KafkaResult<()> {
         let mut jobs = FuturesUnordered::new();
         let mut commit_again = tokio::time::interval(COMMIT_AGAIN);
+        let tokens = self.link.availability.tokens();
+        let mut changes = tokens.changes();
         let ended = loop {
             let next = tokio::select! {
                 biased;
@@ -126,6 +129,11 @@ impl Reader {
                     if self.partitions.commit_failed() {
                         self.commit(&self.partitions.done());
                     }
+                    continue;
+                }
+                // Those who make them outlive this.
+                Ok(()) = changes.changed() => {
+                    tokens.give(self.consumer.client());
                     continue;
                 }
                 received = self.consumer.recv() => match self.take(received) {

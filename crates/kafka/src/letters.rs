@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
@@ -15,6 +16,7 @@ use rdkafka::{Message as _, Offset, TopicPartitionList};
 use shop_events::{BusError, Letter, LetterState, Letters, Message, Origin, Topic};
 use time::OffsetDateTime;
 
+use crate::availability::Availability;
 use crate::client::{Link, within};
 use crate::wire::{self, DEAD_LETTERS, Place};
 
@@ -51,14 +53,16 @@ impl KafkaLetters {
     }
 
     /// A consumer that begins at these places and is in no group: it neither commits nor takes part in sharing out.
-    fn consumer(&self, from: &TopicPartitionList) -> Result<StreamConsumer, BusError> {
+    fn consumer(&self, from: &TopicPartitionList) -> Result<StreamConsumer<Availability>, BusError> {
         let mut config = self.link.client.clone();
         config
             .set("group.id", format!("{}dead-letters", self.link.settings.group_prefix))
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "earliest")
             .set("enable.partition.eof", "true");
-        let consumer: StreamConsumer = config.create().map_err(BusError::new)?;
+        let availability = self.link.availability.clone();
+        let consumer = StreamConsumer::from_config_and_context(&config, availability).map_err(BusError::new)?;
+        self.link.availability.tokens().give(consumer.client());
         consumer.assign(from).map_err(BusError::new)?;
         Ok(consumer)
     }

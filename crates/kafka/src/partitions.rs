@@ -1,10 +1,11 @@
 //! What a consumer knows of each partition it holds: waiting messages, and how far their effects go.
 
 use std::collections::{HashMap, VecDeque};
+use std::error::Error;
 
 use parking_lot::Mutex;
 use prometheus::IntGaugeVec;
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -294,12 +295,18 @@ pub(crate) fn positions<'a>(of: impl Iterator<Item = (&'a String, i32, Offset)>)
 }
 
 impl ClientContext for Partitions {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.availability.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.availability.report(&error, reason);
+    }
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.availability.generate_oauth_token(config)
     }
 
     fn stats(&self, statistics: Statistics) {

@@ -49,6 +49,8 @@ pub(crate) async fn ensure(
     availability.found();
     let admin: AdminClient<Availability> =
         AdminClient::from_config_and_context(client, availability.clone()).map_err(BusError::new)?;
+    // Nobody polls such a client, so it would ask for a token in vain.
+    availability.tokens().give(admin.inner());
     let (present, missing): (Vec<_>, Vec<_>) =
         names(&settings.topic_prefix).into_iter().partition(|name| cluster.copies_of(name).is_some());
     if !missing.is_empty() {

@@ -1,7 +1,7 @@
 //! Why brokers and this process do not come to speak: what the client library reports, as a sentence that names the setting.
 
 use rdkafka::types::RDKafkaErrorCode;
-use shop_config::{Kafka, SecurityProtocol};
+use shop_config::{Kafka, SaslMechanism, SaslOauth, SecurityProtocol};
 
 /// A misunderstanding that goes on until somebody changes something here or there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +10,10 @@ pub(crate) enum Trouble {
     Told(String),
     /// The same of a consumer that the brokers do not let into its group, though they do all else.
     Group(String),
+    /// The same of a token that a broker does not take: another one may be better.
+    Token(String),
+    /// There is no token to show.
+    Tokenless,
     /// The certificate of the broker at that address is not taken. Why is not said.
     Certificate(String),
     /// The broker at that address hangs up at once: on what is not encrypted, or on who does not log in. Which is not said.
@@ -30,8 +34,14 @@ impl Trouble {
                     settings.group_instance_id
                 )));
             }
+            Some(_) if says(&["Failed to acquire SASL OAUTHBEARER token"]) => return Some(Self::Tokenless),
             Some(_) if says(&["mechanism handshake failed"]) => {
                 format!("the broker at {at} does not take kafka.sasl.mechanism = {mechanism}{}", offered(reason))
+            }
+            Some(Code::Authentication | Code::SaslAuthenticationFailed)
+                if settings.sasl.mechanism == SaslMechanism::OauthBearer =>
+            {
+                return Some(Self::Token(token_refused(at, &settings.sasl.oauth)));
             }
             Some(Code::Authentication | Code::SaslAuthenticationFailed) => format!(
                 "the broker at {at} refuses the user {} or its password: look at kafka.sasl.username, kafka.sasl.password and \
@@ -62,6 +72,21 @@ impl Trouble {
         };
         Some(Self::Told(told))
     }
+}
+
+/// That it takes no such token.
+fn token_refused(at: &str, oauth: &SaslOauth) -> String {
+    let (origin, ours) = match &oauth.token_file {
+        Some(file) => (format!("in kafka.sasl.oauth.token_file ({})", file.display()), "what writes it"),
+        None => (
+            format!("that kafka.sasl.oauth.token_url gives to the client {}", oauth.client_id),
+            "kafka.sasl.oauth.audience and kafka.sasl.oauth.scope",
+        ),
+    };
+    format!(
+        "the broker at {at} refuses the token {origin}: look at {ours}, at whose tokens the broker takes \
+         (sasl.oauthbearer.expected.audience, sasl.oauthbearer.expected.issuer), and at the clocks"
+    )
 }
 
 /// That the broker at `at` wants a login.

@@ -47,6 +47,10 @@ shop, numbers for stores. NetworkPolicies are made from this table alone.
 {{- $ports := list }}{{ range .external.brokers }}{{ $ports = append $ports (splitList ":" . | last | int) }}{{ end -}}
 {{- $calls = append $calls (dict "ports" (uniq $ports) "to" .external.peers) -}}
 {{- end }}{{ end -}}
+{{- if eq (include "shop.kafka.login" $root) "OAUTHBEARER" }}{{ with $root.Values.kafka.external.sasl.oauth }}{{ if .tokenUrl -}}
+{{- $port := regexFind ":[0-9]+$" (urlParse .tokenUrl).host | trimPrefix ":" | default "443" | int -}}
+{{- $calls = append $calls (dict "ports" (list $port) "to" .peers) -}}
+{{- end }}{{ end }}{{ end -}}
 {{- end -}}
 {{- $settings := dict -}}
 {{- include "shop.settings" (dict "root" $root "name" $name "out" $settings) -}}

@@ -72,8 +72,13 @@ check with, and how long it holds counts for nothing. As JSON: {"tls.key", "tls.
 {{- $_ := set $all "payment" (dict "password" (required "mariadb.enabled is false: set mariadb.external.existingSecret or .password" .external.password)) -}}
 {{- end -}}
 {{- end -}}
-{{- if and (not .kafka.enabled) (hasPrefix "sasl_" .kafka.external.securityProtocol) (not .kafka.external.sasl.existingSecret) -}}
-{{- $_ := set $all "kafka" (dict "password" (required (printf "kafka.external.securityProtocol is %s: set kafka.external.sasl.existingSecret or .password" .kafka.external.securityProtocol) .kafka.external.sasl.password)) -}}
+{{- $login := include "shop.kafka.login" $root -}}
+{{- with .kafka.external -}}
+{{- if eq $login "OAUTHBEARER" -}}
+{{- if and .sasl.oauth.tokenUrl (not .sasl.oauth.existingSecret) }}{{ $_ := set $all "kafka" (dict "client-secret" (required "kafka.external.sasl.oauth.tokenUrl is set: set .existingSecret or .clientSecret" .sasl.oauth.clientSecret)) }}{{ end -}}
+{{- else if and $login (not .sasl.existingSecret) -}}
+{{- $_ := set $all "kafka" (dict "password" (required (printf "kafka.external.securityProtocol is %s: set kafka.external.sasl.existingSecret or .password" .securityProtocol) .sasl.password)) -}}
+{{- end -}}
 {{- end -}}
 {{- with .payment.stripe -}}
 {{- if and .secretKey (not .existingSecret) -}}
@@ -145,7 +150,13 @@ A row: the variable, somebody else's Secret and its key, or ours and its key.
 {{- $rows = append $rows (list "KAFKA_TLS_KEY" .tls.clientSecret .tls.keyKey "" "") -}}
 {{- end -}}
 {{- end -}}
-{{- if hasPrefix "sasl_" .securityProtocol }}{{ $rows = append $rows (list "KAFKA_SASL_PASSWORD" .sasl.existingSecret .sasl.passwordKey "kafka" "password") }}{{ end -}}
+{{- $login := include "shop.kafka.login" $.root -}}
+{{- if eq $login "OAUTHBEARER" -}}
+{{- with .sasl.oauth }}{{ if .tokenUrl -}}
+{{- $rows = append $rows (list "KAFKA_SASL_OAUTH_CLIENT_SECRET" .existingSecret .clientSecretKey "kafka" "client-secret") -}}
+{{- if .caSecret }}{{ $rows = append $rows (list "KAFKA_SASL_OAUTH_CA" .caSecret .caKey "" "") }}{{ end -}}
+{{- end }}{{ end -}}
+{{- else if $login }}{{ $rows = append $rows (list "KAFKA_SASL_PASSWORD" .sasl.existingSecret .sasl.passwordKey "kafka" "password") }}{{ end -}}
 {{- end -}}
 {{- end -}}
 {{- if include "shop.identity.required" $.root -}}

@@ -30,6 +30,16 @@
 {{ include "shop.fullname" $root }}-{{ index . 1 }}:{{ (index (index $root.Values (index . 1)).settings (index . 2)).port }}
 {{- end }}
 
+{{/* How one logs in to brokers of others: the mechanism; nothing where nobody does. */}}
+{{- define "shop.kafka.login" -}}
+{{- with .Values.kafka }}{{ if and (not .enabled) (hasPrefix "sasl_" .external.securityProtocol) }}{{ .external.sasl.mechanism }}{{ end }}{{ end -}}
+{{- end }}
+
+{{/* Whom the tokens of service accounts are for that brokers are shown; nothing when they are shown none. */}}
+{{- define "shop.kafka.serviceAccount" -}}
+{{- if eq (include "shop.kafka.login" .) "OAUTHBEARER" }}{{ .Values.kafka.external.sasl.oauth.serviceAccountAudience }}{{ end -}}
+{{- end }}
+
 {{/* Where Kafka is, and how it is spoken to; what is secret comes as files. */}}
 {{- define "shop.kafka" -}}
 {{- $kafka := dict -}}
@@ -43,7 +53,20 @@
 {{- with .Values.kafka.external -}}
 {{- $brokers = .brokers -}}
 {{- if ne .securityProtocol "plaintext" }}{{ $_ := set $kafka "security_protocol" .securityProtocol }}{{ end -}}
-{{- if hasPrefix "sasl_" .securityProtocol -}}
+{{- if eq (include "shop.kafka.login" $) "OAUTHBEARER" -}}
+{{- $sasl := dict "mechanism" .sasl.mechanism -}}
+{{- with .sasl.oauth -}}
+{{- if and .tokenUrl .serviceAccountAudience }}{{ fail "kafka.external.sasl.oauth: set tokenUrl or serviceAccountAudience, not both" }}{{ end -}}
+{{- if not .serviceAccountAudience -}}
+{{- $oauth := dict "token_url" (required "kafka.external.sasl.mechanism is OAUTHBEARER: set kafka.external.sasl.oauth.tokenUrl or .serviceAccountAudience" .tokenUrl) -}}
+{{- $_ := set $oauth "client_id" (required "kafka.external.sasl.oauth.tokenUrl is set: set .clientId" .clientId) -}}
+{{- with .scope }}{{ $_ := set $oauth "scope" . }}{{ end -}}
+{{- with .audience }}{{ $_ := set $oauth "audience" . }}{{ end -}}
+{{- $_ := set $sasl "oauth" $oauth -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $kafka "sasl" $sasl -}}
+{{- else if include "shop.kafka.login" $ -}}
 {{- $_ := set $kafka "sasl" (dict "mechanism" .sasl.mechanism "username" (required (printf "kafka.external.securityProtocol is %s: set kafka.external.sasl.username" .securityProtocol) .sasl.username)) -}}
 {{- end -}}
 {{- end -}}
@@ -88,7 +111,7 @@
   "payment.provider" "payment.stripe.secretKey, .webhookSecrets or .existingSecret"
   "notification.email" "notification.smtp.url or .existingSecret"
   "notification.webhook" "notification.webhook.secret or .existingSecret" -}}
-{{- if eq (index . 1) "kafka" }}{{ $_ := set $places (printf "%s.kafka" $name) "kafka.external.sasl.password or .existingSecret" }}{{ end -}}
+{{- if eq (index . 1) "kafka" }}{{ $_ := set $places (printf "%s.kafka" $name) "kafka.external.sasl.password or .existingSecret, for tokens kafka.external.sasl.oauth.clientSecret or .existingSecret" }}{{ end -}}
 {{ get $places (printf "%s.%s" $name (index . 1)) | default (printf "a Secret of yours, and its variable into %s.extraEnv with valueFrom.secretKeyRef" $name) }}
 {{- end }}
 

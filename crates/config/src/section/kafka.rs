@@ -1,9 +1,11 @@
 //! The event bus.
 
+mod oauth;
 mod security;
 
 use serde::{Deserialize, Serialize};
 
+pub use oauth::SaslOauth;
 pub use security::{KafkaTls, Sasl, SaslMechanism, SecurityProtocol};
 
 use crate::{Duration, Problems, Var};
@@ -100,7 +102,7 @@ impl Kafka {
     pub const LONGEST_RETENTION: std::time::Duration = std::time::Duration::from_hours(30 * 24);
 
     /// The variables of this section, when it is at the top level.
-    pub fn vars() -> [Var; 9] {
+    pub fn vars() -> [Var; 16] {
         [
             Var::new("KAFKA_BROKERS", "kafka.brokers", "Kafka brokers, host:port, separated by commas"),
             Var::new(
@@ -111,9 +113,28 @@ impl Kafka {
             Var::new("KAFKA_TLS_CA_FILE", "kafka.tls.ca_file", "authorities of the brokers' certificates, PEM"),
             Var::new("KAFKA_TLS_CERT_FILE", "kafka.tls.cert_file", "certificate to show to brokers, PEM"),
             Var::new("KAFKA_TLS_KEY_FILE", "kafka.tls.key_file", "its private key, PEM"),
-            Var::new("KAFKA_SASL_MECHANISM", "kafka.sasl.mechanism", "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"),
+            Var::new(
+                "KAFKA_SASL_MECHANISM",
+                "kafka.sasl.mechanism",
+                "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER",
+            ),
             Var::new("KAFKA_SASL_USERNAME", "kafka.sasl.username", "user to log in to the brokers as"),
             Var::new("KAFKA_SASL_PASSWORD", "kafka.sasl.password", "password of that user"),
+            Var::new(
+                "KAFKA_SASL_OAUTH_TOKEN_URL",
+                "kafka.sasl.oauth.token_url",
+                "where tokens for OAUTHBEARER are given",
+            ),
+            Var::new("KAFKA_SASL_OAUTH_CLIENT_ID", "kafka.sasl.oauth.client_id", "who asks for them there"),
+            Var::new("KAFKA_SASL_OAUTH_CLIENT_SECRET", "kafka.sasl.oauth.client_secret", "secret of that client"),
+            Var::new("KAFKA_SASL_OAUTH_SCOPE", "kafka.sasl.oauth.scope", "what to ask for, spaces between"),
+            Var::new("KAFKA_SASL_OAUTH_AUDIENCE", "kafka.sasl.oauth.audience", "whom the tokens are to be for"),
+            Var::new(
+                "KAFKA_SASL_OAUTH_CA_FILE",
+                "kafka.sasl.oauth.ca_file",
+                "authorities of that endpoint's certificate, PEM",
+            ),
+            Var::new("KAFKA_SASL_OAUTH_TOKEN_FILE", "kafka.sasl.oauth.token_file", "a file with the token instead"),
             Var::new(
                 "KAFKA_GROUP_INSTANCE_ID",
                 "kafka.group_instance_id",
@@ -225,12 +246,50 @@ mod tests {
                 vec!["kafka.sasl"],
             ),
             (Ssl, pair(&certificate, &locked, ""), none.1(), vec!["kafka.tls.key_password"], vec!["kafka.sasl"]),
-            (SaslSsl, pair(&certificate, &locked, "open"), user("shop", "secret"), vec![], vec![]),
-            (SaslSsl, none.0(), none.1(), vec!["kafka.sasl.username", "kafka.sasl.password"], vec![]),
-            (SaslPlaintext, none.0(), user("shop", ""), vec!["kafka.sasl.password"], vec!["kafka.tls"]),
+            (SaslSsl, pair(&certificate, &locked, "open"), user("shop", "secret"), vec![], vec!["kafka.sasl.oauth"]),
+            (SaslSsl, none.0(), none.1(), vec!["kafka.sasl.username", "kafka.sasl.password"], vec!["kafka.sasl.oauth"]),
+            (
+                SaslPlaintext,
+                none.0(),
+                user("shop", ""),
+                vec!["kafka.sasl.password"],
+                vec!["kafka.tls", "kafka.sasl.oauth"],
+            ),
         ] {
             let kafka = Kafka { security_protocol, tls: Box::new(tls), sasl: Box::new(sasl), ..Kafka::default() };
             assert_eq!(said(&kafka), (owned(&wrong), owned(&useless)), "{kafka:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_has_one_origin_and_what_that_needs() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let token = folder.path().join("token");
+        std::fs::write(&token, "a.b.c").expect("writes");
+        let (file, missing) = (Some(token), Some(folder.path().join("none")));
+        let asked = |token_url: &str| SaslOauth {
+            token_url: token_url.to_owned(),
+            client_id: "shop".to_owned(),
+            client_secret: Secret::from("secret"),
+            ..SaslOauth::default()
+        };
+        let at = |keys: &[&str]| keys.iter().map(|key| format!("kafka.sasl.oauth.{key}")).collect::<Vec<_>>();
+        let of_client = ["client_id", "client_secret", "scope", "audience", "ca_file"];
+        for (oauth, wrong, useless) in [
+            (SaslOauth::default(), &["token_url", "client_id", "client_secret"][..], &[][..]),
+            (asked("https://id.example/token"), &[], &[]),
+            (asked("http://127.0.0.1:1/token"), &[], &["ca_file"]),
+            (asked("http://id.example/token"), &["token_url"], &["ca_file"]),
+            (SaslOauth { ca_file: missing.clone(), ..asked("https://id.example/token") }, &["ca_file"], &[]),
+            (SaslOauth { token_file: file.clone(), ..SaslOauth::default() }, &[], &of_client),
+            (SaslOauth { token_file: missing, ..SaslOauth::default() }, &["token_file"], &of_client),
+            (SaslOauth { token_file: file, ..asked("https://id.example/token") }, &["token_file"], &of_client),
+        ] {
+            let sasl = Sasl { mechanism: SaslMechanism::OauthBearer, oauth, ..Sasl::default() };
+            let kafka = Kafka { security_protocol: SaslSsl, sasl: Box::new(sasl), ..Kafka::default() };
+            let mut useless = at(useless);
+            useless.extend(owned(&["kafka.sasl.username", "kafka.sasl.password"]));
+            assert_eq!(said(&kafka), (at(wrong), useless), "{kafka:?}");
         }
     }
 
@@ -258,7 +317,7 @@ mod tests {
             assert_eq!((protocol(one).as_str(), protocol(other).as_str()), (one, one));
         }
         let mechanism = |text: &str| serde_json::from_str::<SaslMechanism>(&format!("\"{text}\"")).expect(text);
-        for name in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
+        for name in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] {
             assert_eq!((mechanism(name).as_str(), mechanism(&name.to_ascii_lowercase()).as_str()), (name, name));
         }
     }

@@ -23,6 +23,7 @@ pub(crate) fn good(cluster: &Cluster, listener: Listener, prefix: &str) -> Kafka
         Listener::Secure => (SecurityProtocol::SaslSsl, SaslMechanism::ScramSha512),
         Listener::Mutual => (SecurityProtocol::Ssl, SaslMechanism::default()),
         Listener::Clear => (SecurityProtocol::SaslPlaintext, SaslMechanism::Plain),
+        Listener::Oauth => (SecurityProtocol::SaslSsl, SaslMechanism::OauthBearer),
     };
     let mutual = |name| Some(cluster.file(name)).filter(|_| listener == Listener::Mutual);
     Kafka {
@@ -33,7 +34,12 @@ pub(crate) fn good(cluster: &Cluster, listener: Listener, prefix: &str) -> Kafka
             key_file: mutual("client.key"),
             key_password: Secret::default(),
         }),
-        sasl: Box::new(Sasl { mechanism, username: "shop".to_owned(), password: Secret::from(cluster.password()) }),
+        sasl: Box::new(Sasl {
+            mechanism,
+            username: "shop".to_owned(),
+            password: Secret::from(cluster.password()),
+            ..Sasl::default()
+        }),
         ..settings(&cluster.at(listener).join(","), prefix)
     }
 }

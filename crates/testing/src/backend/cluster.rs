@@ -28,6 +28,8 @@ pub enum Listener {
     Mutual,
     /// PLAIN, readable.
     Clear,
+    /// TLS and tokens for `kafka`, in a cluster that was [started with](Cluster::start_with_tokens_of) an issuer.
+    Oauth,
 }
 
 const NAMES: [&str; 3] = ["kafka1", "kafka2", "kafka3"];
@@ -38,14 +40,23 @@ impl Cluster {
         Self::start_in(brokers, &[]).await
     }
 
+    /// The same with a way in for the tokens of an issuer.
+    pub async fn start_with_tokens_of(issuer: &str, brokers: usize) -> Option<Self> {
+        Self::start_as(brokers, vec![("SHOP_BACKENDS_KAFKA_OIDC", issuer.to_owned())]).await
+    }
+
     /// The same in places of a network, each broker in its own. Their certificates are not for there.
     pub async fn start_in(brokers: usize, places: &[Place]) -> Option<Self> {
+        Self::start_as(brokers, vec![Own::places(NAMES.into_iter().zip(places))]).await
+    }
+
+    async fn start_as(brokers: usize, mut settings: Vec<(&'static str, String)>) -> Option<Self> {
         let certificates = tempfile::Builder::new().prefix("shop-certificates-").tempdir().expect("makes a folder");
         write_certificates(certificates.path());
         let place = certificates.path().to_string_lossy().into_owned();
         let servers = if brokers == 1 { NAMES[0] } else { "kafka1,kafka2,kafka3" };
-        let places = Own::places(NAMES.into_iter().zip(places));
-        let own = Own::start_with(servers, vec![("SHOP_BACKENDS_KAFKA_CERTS", place), places]).await?;
+        settings.push(("SHOP_BACKENDS_KAFKA_CERTS", place));
+        let own = Own::start_with(servers, settings).await?;
         Some(Self { own, brokers, certificates })
     }
 
@@ -57,6 +68,7 @@ impl Cluster {
             Listener::Secure => "SECURE",
             Listener::Mutual => "MUTUAL",
             Listener::Clear => "CLEAR",
+            Listener::Oauth => "OAUTH",
         };
         let variable = |number| format!("SHOP_TEST_KAFKA{number}_{suffix}");
         (1..=self.brokers).map(|number| self.own.variable(&variable(number)).to_owned()).collect()

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::oauth::SaslOauth;
 use crate::{Problems, Secret, read_text};
 
 /// What brokers' listeners speak, in Kafka's words.
@@ -82,21 +83,26 @@ pub struct Sasl {
     pub username: String,
     /// That user's password.
     pub password: Secret,
+    /// Where tokens come from instead of both, with `OAUTHBEARER`.
+    pub oauth: SaslOauth,
 }
 
-/// How a password is shown to brokers.
+/// How brokers are shown who this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum SaslMechanism {
-    /// As it is.
+    /// By the password as it is.
     #[serde(rename = "PLAIN", alias = "plain")]
     Plain,
-    /// Not at all: both sides prove that they know it (RFC 5802, RFC 7677).
+    /// Without it: both sides prove that they know it (RFC 5802, RFC 7677).
     #[serde(rename = "SCRAM-SHA-256", alias = "scram-sha-256")]
     ScramSha256,
     /// The same with SHA-512: what most brokers are set up with.
     #[default]
     #[serde(rename = "SCRAM-SHA-512", alias = "scram-sha-512")]
     ScramSha512,
+    /// By a token that brokers can check (RFC 7628).
+    #[serde(rename = "OAUTHBEARER", alias = "oauthbearer")]
+    OauthBearer,
 }
 
 impl SaslMechanism {
@@ -106,6 +112,7 @@ impl SaslMechanism {
             Self::Plain => "PLAIN",
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::ScramSha512 => "SCRAM-SHA-512",
+            Self::OauthBearer => "OAUTHBEARER",
         }
     }
 }
@@ -138,6 +145,13 @@ impl Sasl {
             return problems.useless("sasl", message);
         }
         problems.within("sasl", |p| {
+            self.oauth.check(self.mechanism, p);
+            if self.mechanism == SaslMechanism::OauthBearer {
+                for key in ["username", "password"] {
+                    p.useless(key, "has no effect with OAUTHBEARER: the token says who this is");
+                }
+                return;
+            }
             p.ensure(!self.username.is_empty(), "username", "name the user that the brokers know");
             p.ensure(!self.password.is_empty(), "password", "give that user's password");
         });
@@ -145,7 +159,7 @@ impl Sasl {
 }
 
 /// The text of a file, which has to have one of `words`. A file that is none of what it should be is a problem by name.
-fn pem(path: Option<&Path>, key: &str, words: &[&str], problems: &mut Problems) -> Option<String> {
+pub(super) fn pem(path: Option<&Path>, key: &str, words: &[&str], problems: &mut Problems) -> Option<String> {
     let path = path?;
     match read_text(path) {
         Ok(text) if words.iter().any(|word| text.contains(word)) => return Some(text),
