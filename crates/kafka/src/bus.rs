@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::{Link, SYSTEM};
 use crate::consumer;
+use crate::files::Files;
 use crate::keeper;
 use crate::letters::KafkaLetters;
 
@@ -33,8 +34,10 @@ impl KafkaBus {
         metrics: &Metrics,
         policy: RetryPolicy,
     ) -> anyhow::Result<Arc<Self>> {
+        // Before the library reads them, so that no change is missed.
+        let files = Files::of(settings);
         let link = Link::open(settings, client_id, metrics, policy)?;
-        keeper::start(&link)?;
+        keeper::start(&link, files)?;
         Ok(Arc::new(Self(link)))
     }
 

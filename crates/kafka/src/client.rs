@@ -13,7 +13,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use shop_config::{Kafka, SaslMechanism};
 use shop_events::{BusError, Message, RetryPolicy, Topic};
 use shop_telemetry::Metrics;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::availability::{Availability, Producer};
@@ -37,6 +37,8 @@ pub(crate) struct Link {
     pub(crate) availability: Availability,
     pub(crate) producer: RwLock<Producer>,
     pub(crate) topics: OnceCell<()>,
+    /// How often clients had to be made anew.
+    pub(crate) anew: watch::Sender<u64>,
     /// Whether nobody uses this any more.
     pub(crate) ended: CancellationToken,
 }
@@ -69,6 +71,7 @@ impl Link {
             availability,
             producer: RwLock::new(producer),
             topics: OnceCell::new(),
+            anew: watch::Sender::new(0),
             ended: CancellationToken::new(),
         }))
     }
@@ -130,6 +133,15 @@ impl Link {
     /// Gives the producer the token that is there now.
     pub(crate) fn hand_on_token(&self) {
         self.availability.tokens().give(self.producer().client());
+    }
+
+    /// Has all clients made anew, if one can be made now; the producer that was used until then. Who sends by it goes on to the end,
+    /// and consumers leave in order and come back.
+    pub(crate) fn replace(&self) -> KafkaResult<Producer> {
+        let fresh = producer(&self.client, &self.settings, &self.availability)?;
+        let before = std::mem::replace(&mut *self.producer.write(), fresh);
+        self.anew.send_modify(|times| *times += 1);
+        Ok(before)
     }
 
     /// Replaces a producer that can no longer keep its promise of order: it refuses everything from then on.

@@ -18,6 +18,7 @@ use shop_config::GroupProtocol;
 use shop_events::{Delivery, Message, Subscription, deliver, deliver_all};
 use shop_telemetry::{RequestContext, Span, context};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::burial::bury;
@@ -48,10 +49,12 @@ pub(crate) async fn run(link: Arc<Link>, subscription: Subscription, stop: Cance
     }
 }
 
-/// Reads until `stop` (then leaves the group in order) or until the client cannot go on.
+/// Reads until `stop` or until clients are made anew (then leaves the group in order), or until the client cannot go on.
 async fn read(link: &Arc<Link>, subscription: &Subscription, stop: &CancellationToken) -> KafkaResult<()> {
+    // Before the client is made: it may be one of the old already.
+    let anew = link.anew.subscribe();
     let (reader, asides) = Reader::open(link, subscription, stop)?;
-    let ended = reader.read(asides).await;
+    let ended = reader.read(asides, anew).await;
     reader.close().await;
     ended
 }
@@ -114,7 +117,7 @@ impl Reader {
 
     /// Polls all the time, also while handlers wait for a dependency: a consumer that does not poll for
     /// `max.poll.interval.ms` is thrown out of its group.
-    async fn read(&self, mut asides: UnboundedReceiver<JobId>) -> KafkaResult<()> {
+    async fn read(&self, mut asides: UnboundedReceiver<JobId>, mut anew: watch::Receiver<u64>) -> KafkaResult<()> {
         let mut jobs = FuturesUnordered::new();
         let mut commit_again = tokio::time::interval(COMMIT_AGAIN);
         let tokens = self.link.availability.tokens();
@@ -123,6 +126,7 @@ impl Reader {
             let next = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break Ok(()),
+                Ok(()) = anew.changed() => break Ok(()),
                 Some((job, outcome)) = jobs.next() => self.settle(job, outcome),
                 Some(id) = asides.recv() => self.step_aside(&id),
                 _ = commit_again.tick() => {

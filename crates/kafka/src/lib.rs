@@ -9,6 +9,7 @@ mod bus;
 mod client;
 mod consumer;
 mod counts;
+mod files;
 mod keeper;
 mod letters;
 mod partitions;

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod endpoint;
+mod files;
 mod handler;
 mod letters;
 mod load;

@@ -80,8 +80,8 @@ impl Cluster {
         self.own.variable("SHOP_TEST_KAFKA_PASSWORD")
     }
 
-    /// `ca.pem`, from which the brokers' certificates are, and `client.pem` with `client.key`; `stranger-ca.pem`, of which the
-    /// brokers know nothing, and `stranger.pem` with `stranger.key`.
+    /// `ca.pem`, from which the brokers' certificates are, and `client.pem` with `client.key`; `other.pem` with `other.key` of
+    /// another authority in `ca.pem`; `stranger-ca.pem`, of which the brokers know nothing, and `stranger.pem` with `stranger.key`.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
         self.certificates.path().join(name)
@@ -111,13 +111,18 @@ impl Drop for Cluster {
 }
 
 fn write_certificates(folder: &Path) {
-    for (authority, certificates) in [("ca", ["broker", "client"].as_slice()), ("stranger-ca", &["stranger"])] {
+    let all = [("ca", ["broker", "client"].as_slice()), ("other-ca", &["other"]), ("stranger-ca", &["stranger"])];
+    for (authority, certificates) in all {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, authority);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority");
         let write = |name: &str, text: String| fs::write(folder.join(name), text).expect("writes");
         write(&format!("{authority}.pem"), issuer.pem());
+        if authority == "other-ca" {
+            let first = fs::read_to_string(folder.join("ca.pem")).expect("was written");
+            write("ca.pem", first + &issuer.pem());
+        }
         for name in certificates {
             let key = KeyPair::generate().expect("a key");
             let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).expect("an address");

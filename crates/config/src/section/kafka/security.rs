@@ -59,7 +59,7 @@ impl SecurityProtocol {
     }
 }
 
-/// Certificates, in PEM. Read when a process starts.
+/// Certificates, in PEM. Read again when they change.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KafkaTls {
