@@ -88,7 +88,7 @@ galera_position() {
 }
 
 galera_start() {
-  local name=$1 node dir=$DIR/$1 host first=yes group=() members= position=()
+  local name=$1 node dir=$DIR/$1 host first=yes group=() members="" position=()
   host=$(host "$name")
   galera_ports
   for node in "${GALERA[@]}"; do

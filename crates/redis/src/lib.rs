@@ -6,6 +6,7 @@
 mod connection;
 mod files;
 mod script;
+mod sentinels;
 mod source;
 
 pub use connection::{Connection, Node};

@@ -3,17 +3,16 @@
 use std::time::Duration;
 use std::{fmt, io};
 
-use futures_util::future::select_ok;
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
-use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo as _,
-    RedisConnectionInfo, RedisError, RedisResult, TlsCertificates, TlsMode,
+    RedisConnectionInfo, RedisError, RedisResult, TlsCertificates,
 };
-use shop_config::{RedisNodes, RedisTarget, RedisTls};
+use shop_config::{RedisLogin, RedisNodes, RedisTarget, RedisTls};
 
 use crate::Connection;
 use crate::files::Files;
+use crate::sentinels;
 
 /// Pauses of a cluster's client between attempts at one command, in milliseconds: while slots move, or a replica is made
 /// master, the next attempt may do. All of them together have the time of one answer.
@@ -62,17 +61,15 @@ impl Source {
         let files = self.files.last();
         match &self.kind {
             Kind::One(info) => one(info, files).map(drop),
-            Kind::Sentinels(nodes) => {
-                nodes.nodes.iter().try_for_each(|node| sentinel(nodes, files.as_ref(), node).map(drop))
-            }
+            Kind::Sentinels(nodes) => sentinels::check(nodes, files.as_ref()),
             Kind::Cluster(nodes) => self.cluster(nodes, files).map(drop),
         }
     }
 
     /// A connection: to the server that takes writes, or to the cluster.
     ///
-    /// Sentinels are asked together, each time; the first counts that names a server which says itself that it is the master.
-    /// Nothing is kept from one time to the next, so a connection that is given up costs nobody anything.
+    /// Sentinels are asked together, each time. Nothing is kept from one time to the next, so a connection that is given up
+    /// costs nobody anything.
     pub async fn connect(&self) -> RedisResult<Connection> {
         let reached = tokio::time::timeout(self.connect_timeout, self.reach()).await.unwrap_or_else(|_| {
             let words = format!("no connection to {self} within {:?}", self.connect_timeout);
@@ -90,31 +87,17 @@ impl Source {
             .set_connection_timeout(Some(self.connect_timeout))
             .set_response_timeout(self.response_timeout);
         let files = self.files.now().await;
-        let client = match &self.kind {
-            Kind::One(info) => one(info, files)?,
-            Kind::Sentinels(nodes) => {
-                let asked = nodes.nodes.iter().map(|node| Box::pin(master(nodes, files.as_ref(), node)));
-                select_ok(asked).await?.0
+        match &self.kind {
+            Kind::One(info) => {
+                one(info, files)?.get_multiplexed_async_connection_with_config(&config).await.map(Connection::One)
             }
-            Kind::Cluster(nodes) => {
-                return self.cluster(nodes, files)?.get_async_connection().await.map(Connection::Cluster);
-            }
-        };
-        client.get_multiplexed_async_connection_with_config(&config).await.map(Connection::One)
+            Kind::Sentinels(nodes) => sentinels::master(nodes, files.as_ref(), &config).await.map(Connection::One),
+            Kind::Cluster(nodes) => self.cluster(nodes, files)?.get_async_connection().await.map(Connection::Cluster),
+        }
     }
 
     fn cluster(&self, nodes: &RedisNodes, files: Option<TlsCertificates>) -> RedisResult<ClusterClient> {
-        let mut redis = RedisConnectionInfo::default();
-        if !nodes.login.user.is_empty() {
-            redis = redis.set_username(&nodes.login.user);
-        }
-        if !nodes.login.password.is_empty() {
-            redis = redis.set_password(&nodes.login.password);
-        }
-        let known = nodes.nodes.iter().map(|node| {
-            let info = address(nodes, node).into_connection_info()?;
-            Ok(info.set_redis_settings(redis.clone()))
-        });
+        let known = nodes.nodes.iter().map(|node| place(nodes, node, &nodes.login));
         let known: Vec<ConnectionInfo> = known.collect::<RedisResult<_>>()?;
         let mut builder = ClusterClientBuilder::new(known)
             // It connects to those it was told of, waits for all, and then to those that they name.
@@ -183,44 +166,11 @@ impl fmt::Display for Source {
     }
 }
 
-fn one(info: &ConnectionInfo, files: Option<TlsCertificates>) -> RedisResult<Client> {
+pub(crate) fn one(info: &ConnectionInfo, files: Option<TlsCertificates>) -> RedisResult<Client> {
     match files {
         Some(files) => Client::build_with_tls(info.clone(), files),
         None => Client::open(info.clone()),
     }
-}
-
-/// The server that one sentinel names, once that said itself that it is the master.
-async fn master(nodes: &RedisNodes, files: Option<&TlsCertificates>, node: &(String, u16)) -> RedisResult<Client> {
-    sentinel(nodes, files, node)?.async_get_client().await
-}
-
-fn sentinel(nodes: &RedisNodes, files: Option<&TlsCertificates>, node: &(String, u16)) -> RedisResult<SentinelClient> {
-    let master = nodes.master.as_deref().unwrap_or_default();
-    let mut builder = SentinelClientBuilder::new([address(nodes, node)], master, SentinelServerType::Master)?;
-    builder = builder.set_client_to_redis_db(nodes.db.into());
-    if nodes.tls {
-        builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
-        builder = builder.set_client_to_sentinel_tls_mode(TlsMode::Secure);
-    }
-    if let Some(files) = files {
-        builder = builder.set_client_to_redis_certificates(files.clone());
-        builder = builder.set_client_to_sentinel_certificates(files.clone());
-    }
-    let (login, sentinels) = (&nodes.login, &nodes.sentinel_login);
-    if !login.user.is_empty() {
-        builder = builder.set_client_to_redis_username(&login.user);
-    }
-    if !login.password.is_empty() {
-        builder = builder.set_client_to_redis_password(&login.password);
-    }
-    if !sentinels.user.is_empty() {
-        builder = builder.set_client_to_sentinel_username(&sentinels.user);
-    }
-    if !sentinels.password.is_empty() {
-        builder = builder.set_client_to_sentinel_password(&sentinels.password);
-    }
-    builder.build()
 }
 
 /// What is wrong with a certificate, if that is why there is no connection: it does not pass by itself. The libraries in between
@@ -249,6 +199,18 @@ pub fn refused_certificate(error: &RedisError) -> Option<&'static str> {
     } else {
         Some("the certificate of Redis is not valid")
     }
+}
+
+/// One of several, and who we are there.
+pub(crate) fn place(nodes: &RedisNodes, node: &(String, u16), login: &RedisLogin) -> RedisResult<ConnectionInfo> {
+    let mut redis = RedisConnectionInfo::default();
+    if !login.user.is_empty() {
+        redis = redis.set_username(&login.user);
+    }
+    if !login.password.is_empty() {
+        redis = redis.set_password(&login.password);
+    }
+    Ok(address(nodes, node).into_connection_info()?.set_redis_settings(redis))
 }
 
 fn address(nodes: &RedisNodes, (host, port): &(String, u16)) -> ConnectionAddr {

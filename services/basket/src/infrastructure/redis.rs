@@ -56,6 +56,7 @@ pub(crate) struct RedisBaskets {
     replicas: Arc<Replicas>,
     clock: SharedClock,
     script: Script,
+    forwards: Script,
 }
 
 /// How an attempt to change a basket ended.
@@ -79,7 +80,9 @@ struct Held {
 impl RedisBaskets {
     /// On an open connection.
     pub(crate) fn new(link: Link, replicas: Arc<Replicas>, clock: SharedClock) -> Self {
-        Self { link, replicas, clock, script: Script::new(include_str!("redis/change.lua")) }
+        let (script, forwards) =
+            (Script::new(include_str!("redis/change.lua")), Script::new(include_str!("redis/forward.lua")));
+        Self { link, replicas, clock, script, forwards }
     }
 
     /// What is stored for `user`, and whether `operation` took effect already; one round trip.
@@ -129,10 +132,27 @@ impl RedisBaskets {
     /// Waits until replicas have what was written for `user`, if there is to be any such waiting. What was written stands also
     /// if they have not; who repeats the operation waits for them again.
     async fn copied(&self, user: &UserId, history: &str) -> Result<(), Error> {
-        if self.replicas.have(&self.link.key(&format!("basket-copied:{{{user}}}")), history).await {
+        self.enough(&self.link.key(&format!("basket-copied:{{{user}}}")), history).await
+    }
+
+    /// Whether replicas have what is in `history`, by a `key` in the slot of what was written or read.
+    async fn enough(&self, key: &str, history: &str) -> Result<(), Error> {
+        if self.replicas.have(key, history).await {
             return Ok(());
         }
         Err(Fault::new(Kind::Unavailable, "store_unavailable", NOT_COPIED).with_retry_after(link::RETRY_AFTER).into())
+    }
+
+    /// Notes whose the lines of a basket became, or reads it; replicas have what this returns.
+    async fn forwarding(&self, basket: Uuid, to: Option<&UserId>) -> Result<Option<UserId>, Error> {
+        let key = self.forward_key(basket);
+        let mut call = self.forwards.call(&[&key]);
+        call.arg(u8::from(self.replicas.are_wanted()))
+            .arg(to.map_or("", UserId::as_str))
+            .arg(MARK_LIFE.as_millis().to_string());
+        let (to, history): (String, String) = self.link.script(&call).await.map_err(fault)?;
+        self.enough(&self.link.key(&format!("basket-copied:{{{basket}}}")), &history).await?;
+        Ok((!to.is_empty()).then(|| UserId::stored(to)))
     }
 
     fn key(&self, user: &UserId) -> String {
@@ -210,7 +230,14 @@ enum Next<'a> {
 #[async_trait]
 impl Baskets for RedisBaskets {
     async fn get(&self, user: &UserId) -> Result<Option<Basket>, Error> {
-        Ok(self.read(user, None).await?.0.basket)
+        if !self.replicas.are_wanted() {
+            return Ok(self.read(user, None).await?.0.basket);
+        }
+        // A server that was the master until just now does not know what was acknowledged since; but it has lost the replicas
+        // without which nothing is.
+        let Swap { stored, history, .. } = self.swap(user, None, "", &Next::Look).await?;
+        self.copied(user, &history).await?;
+        Ok(stored.basket)
     }
 
     async fn change(&self, user: &UserId, operation: Option<Uuid>, change: Change<'_>) -> Result<Changed, Error> {
@@ -258,16 +285,11 @@ impl Baskets for RedisBaskets {
     }
 
     async fn forward(&self, basket: Uuid, to: &UserId) -> Result<(), Error> {
-        let mut note = redis::cmd("SET");
-        note.arg(self.forward_key(basket)).arg(to.as_str()).arg("PX").arg(MARK_LIFE.as_millis().to_string());
-        Ok(self.link.query(&note).await.map_err(fault)?)
+        self.forwarding(basket, Some(to)).await.map(drop)
     }
 
     async fn forwarded(&self, basket: Uuid) -> Result<Option<UserId>, Error> {
-        let mut look = redis::cmd("GET");
-        look.arg(self.forward_key(basket));
-        let to: Option<String> = self.link.query(&look).await.map_err(fault)?;
-        Ok(to.map(UserId::stored))
+        self.forwarding(basket, None).await
     }
 
     async fn forget(&self, user: &UserId, at: OffsetDateTime) -> Result<(), Error> {

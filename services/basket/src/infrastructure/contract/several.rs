@@ -210,7 +210,7 @@ async fn a_change_that_too_few_replicas_have_stands_and_is_acknowledged_when_the
         key_prefix: keys.prefix().to_owned(),
         ..Redis::at(&keys.url())
     };
-    let stage = Stage::open(settings(3), ()).await;
+    let (stage, lenient) = (Stage::open(settings(3), ()).await, Stage::open(settings(0), ()).await);
     let operation = Some(Uuid::now_v7());
     for _ in 0..2 {
         let fault = Fault::from(stage.add(&ann, 1, operation).await.expect_err("there are two"));
@@ -219,13 +219,14 @@ async fn a_change_that_too_few_replicas_have_stands_and_is_acknowledged_when_the
     }
     let nothing = stage.opened.store.change(&ann, None, &|_| Ok(())).await;
     nothing.expect_err("what is there is not acknowledged either");
-    assert_eq!(units(stage.get(&ann).await.as_ref()), 1, "it stands");
+    stage.opened.store.get(&ann).await.expect_err("nor is it shown");
+    assert_eq!(units(lenient.get(&ann).await.as_ref()), 1, "it stands");
 
-    // Who reads does not wait behind those who wait for replicas, and they wait together.
+    // Nobody waits behind those who wait for replicas, and they wait together.
     let started = Instant::now();
     let waiting = join_all((0..20).map(|_| stage.add(&ann, 1, None)));
     let reading = async {
-        while units(stage.get(&ann).await.as_ref()) < 21 {
+        while units(lenient.get(&ann).await.as_ref()) < 21 {
             tokio::task::yield_now().await;
         }
         started.elapsed()
@@ -242,6 +243,31 @@ async fn a_change_that_too_few_replicas_have_stands_and_is_acknowledged_when_the
     let again = stage.add(&ann, 1, operation).await.expect("both have it");
     assert!(matches!(again, Changed::Repeated(Some(_))), "{again:?}");
     assert_eq!(units(again.into_basket().as_ref()), 21);
+}
+
+/// As the one that was the master, before it hears so.
+#[tokio::test]
+async fn a_master_without_its_replicas_is_not_believed() {
+    let Some(keys) = backend::redis().await else { return };
+    let settings = |wait_replicas| Redis {
+        wait_replicas,
+        response_timeout: shop_config::Duration::secs(1),
+        key_prefix: keys.prefix().to_owned(),
+        ..Redis::at(&keys.url())
+    };
+    let (ann, basket) = (user("ann"), Uuid::now_v7());
+    let (lenient, strict) = (Stage::open(settings(0), ()).await, Stage::open(settings(1), ()).await);
+    assert_eq!(lenient.get(&ann).await, None);
+    assert_eq!(lenient.opened.store.forwarded(basket).await.expect("is read"), None);
+    let store = &strict.opened.store;
+    for refused in [
+        store.get(&ann).await.expect_err("others may know of a basket"),
+        store.forwarded(basket).await.expect_err("others may know whose it became"),
+        store.forward(basket, &ann).await.expect_err("nobody else knows it"),
+    ] {
+        let fault = Fault::from(refused);
+        assert_eq!((fault.kind(), fault.code()), (Kind::Unavailable, "store_unavailable"), "{fault:?}");
+    }
 }
 
 #[tokio::test]

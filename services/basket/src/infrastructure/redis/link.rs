@@ -188,6 +188,19 @@ impl Link {
         answer
     }
 
+    /// Has the next call make a connection: this one leads to a server that should not be believed. Not while one is made.
+    pub(super) fn leave(&self) {
+        let used = self.current.load_full();
+        if !matches!(used.peek(), Some(Ok(_))) {
+            return;
+        }
+        if self.source.is_cluster() {
+            self.renew(used);
+        } else {
+            self.replace(&used, Duration::ZERO);
+        }
+    }
+
     /// The connection, as soon as it is there. One that could not be made is tried anew by whoever comes next.
     async fn connection(&self) -> RedisResult<(Arc<Attempt>, Connection)> {
         let mut used = self.current.load_full();

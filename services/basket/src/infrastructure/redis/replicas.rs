@@ -26,8 +26,8 @@ pub(crate) struct Replicas {
     number: u32,
     /// How long one round takes at most.
     patience: Duration,
-    /// Used for nothing else; none where the master alone has to have it.
-    link: Option<Link>,
+    /// Used for nothing else, and that of all else; none where the master alone has to have it.
+    links: Option<[Link; 2]>,
     histories: Mutex<HashMap<String, Arc<History>>>,
 }
 
@@ -46,17 +46,22 @@ impl Replicas {
         let number = settings.wait_replicas;
         // The answer comes before the client stops waiting for it.
         let patience = settings.response_timeout.get() / 2;
-        Self { number, patience, link: (number > 0).then(|| link.another()), histories: Mutex::default() }
+        Self {
+            number,
+            patience,
+            links: (number > 0).then(|| [link.another(), link.clone()]),
+            histories: Mutex::default(),
+        }
     }
 
     /// Whether there is anybody to wait for.
     pub(super) fn are_wanted(&self) -> bool {
-        self.link.is_some()
+        self.links.is_some()
     }
 
     /// Whether enough replicas have what was written in `history`. `key` is in the slot of what was written.
     pub(super) async fn have(&self, key: &str, history: &str) -> bool {
-        let Some(link) = &self.link else { return true };
+        let Some([link, other]) = &self.links else { return true };
         let here = self.history(history);
         let mine = here.written.fetch_add(1, SeqCst) + 1;
         let mut known = here.known.lock().await;
@@ -66,6 +71,11 @@ impl Replicas {
             let have = self.ask(link, key, history).await;
             // Those who wait for this round have its answer, too: they do not find out one after the other.
             *known = (all, matches!(have, Ok(true)));
+            if !known.1 {
+                // Somebody else may be the master by now, without a word to the server that was it.
+                link.leave();
+                other.leave();
+            }
             match have {
                 Ok(true) => {}
                 Ok(false) => tracing::warn!(
