@@ -160,7 +160,7 @@ async fn everybody_was_told(apis: &Apis, payments: &[Value]) {
         let id = payment["id"].as_str().expect("an id");
         match payment["status"].as_str().expect("a status") {
             "cancelled" => due.push((id.to_owned(), "payment.cancelled")),
-            "failed" if payment["failure"]["code"] == "payment_expired" => due.push((id.to_owned(), "payment.expired")),
+            "failed" if is_over(payment) => due.push((id.to_owned(), "payment.expired")),
             "failed" => due.push((id.to_owned(), "payment.failed")),
             _ => due.push((id.to_owned(), "payment.completed")),
         }
@@ -290,6 +290,11 @@ pub(crate) async fn insist(api: &Api, path: &str, key: &str, body: &Value) -> Re
             other => Err(format!("{path}: {other:?}")),
         }
     })
+}
+
+/// Whether its time was over: for the buyer to pay, or for what was authorised to be captured.
+fn is_over(payment: &Value) -> bool {
+    matches!(payment["failure"]["code"].as_str(), Some("payment_expired" | "authorisation_lapsed"))
 }
 
 /// Whether no money was taken for it.
