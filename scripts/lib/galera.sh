@@ -81,9 +81,9 @@ galera_position() {
   local data=$DIR/$1/data server
   server=$(mariadb_server)
   [[ -e $data/ibdata1 ]] && grep -qs '^seqno: *-1$' "$data/grastate.dat" || return 0
-  as "$(unprivileged mysql)" "$server" --no-defaults --datadir="$data" --skip-networking --socket=mariadb.sock --pid-file=mariadb.pid \
-    --binlog-format=ROW --innodb-log-file-size=16M --wsrep-on=ON --wsrep-provider="$(galera_library)" \
-    --wsrep-cluster-address=gcomm:// --wsrep-recover 2>&1 |
+  as "$(unprivileged mysql)" "$server" --no-defaults --datadir="$data" --tmpdir="$(mariadb_tmp "$1")" \
+    --skip-networking --socket=mariadb.sock --pid-file=mariadb.pid --binlog-format=ROW --innodb-log-file-size=16M \
+    --wsrep-on=ON --wsrep-provider="$(galera_library)" --wsrep-cluster-address=gcomm:// --wsrep-recover 2>&1 |
     sed -n 's/.*Recovered position: */--wsrep-start-position=/p'
 }
 

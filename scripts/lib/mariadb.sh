@@ -11,6 +11,13 @@ mariadb_missing() {
   command -v mariadb >/dev/null || echo mariadb-client-core
 }
 
+# mariadb_tmp NAME: where a server puts its temporary tables. Each has its own: one that starts deletes whatever tables lie there,
+# also those that another is just filling.
+mariadb_tmp() {
+  make_data "$(unprivileged mysql)" "$DIR/$1/tmp"
+  echo "$DIR/$1/tmp"
+}
+
 mariadb_url() { echo "mysql://shop:$(password)@$(host mariadb):$(port mariadb)/mysql"; }
 
 mariadb_start() {
@@ -21,17 +28,18 @@ mariadb_start() {
 # mariadb_launch NAME NUMBER [OPTION...]: the server whose data is in the folder of that name; its number tells it from a
 # replica.
 mariadb_launch() {
-  local name=$1 number=$2 server base user dir=$DIR/$1 options=("${@:3}")
+  local name=$1 number=$2 server base user tmp dir=$DIR/$1 options=("${@:3}")
   server=$(mariadb_server)
   base=$(dirname "$(dirname "$(readlink -f "$server")")")
   user=$(unprivileged mysql)
   mkdir -p "$dir"
+  tmp=$(mariadb_tmp "$name")
   if [[ ! -e $dir/ready ]]; then
     rm -rf "$dir/data"
     make_data "$user" "$dir/data"
-    (cd "$dir/data" && as "$user" mariadb-install-db --no-defaults --basedir="$base" --datadir="$dir/data" \
-      --auth-root-authentication-method=normal --skip-test-db) >>"$dir/log" 2>&1 ||
-      { tail -n 20 "$dir/log" >&2; die "mariadb-install-db failed; its log is $dir/log"; }
+    (cd "$dir/data" && TMPDIR=$tmp as "$user" mariadb-install-db --no-defaults --basedir="$base" --datadir="$dir/data" \
+      --auth-root-authentication-method=normal --skip-test-db) >"$dir/install.log" 2>&1 ||
+      { cat "$dir/install.log" >&2; die "mariadb-install-db failed"; }
     # Whoever begins anew is somebody else: a replica passes over what it takes for its own.
     echo "$(((RANDOM << 15 | RANDOM) * 2 + number))" >"$dir/ready"
   fi
@@ -57,7 +65,7 @@ SQL
   # shellcheck disable=SC2206
   options+=(${SHOP_BACKENDS_MARIADB_OPTIONS:-})
   # A relative socket is made in the data folder; an absolute path could be longer than sockets allow.
-  launch "$name" "$user" "$server" --no-defaults --basedir="$base" --datadir="$dir/data" \
+  launch "$name" "$user" "$server" --no-defaults --basedir="$base" --datadir="$dir/data" --tmpdir="$tmp" \
     --port="$(port "$name")" --bind-address="$(host "$name")" --socket=mariadb.sock --pid-file=mariadb.pid \
     --skip-name-resolve --max-connections=500 --init-file="$dir/init.sql" \
     --innodb-flush-log-at-trx-commit="$durability" "${options[@]}"
