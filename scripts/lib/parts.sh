@@ -29,8 +29,8 @@ for part in "${ALL_SERVERS[@]}" "${OWN_SERVERS[@]}" "${TOOLS[@]}"; do
   source "$ROOT/scripts/lib/$part.sh"
 done
 unset part
-# shellcheck source=SCRIPTDIR/debian13.sh
-source "$ROOT/scripts/lib/debian13.sh"
+# shellcheck source=SCRIPTDIR/debian.sh
+source "$ROOT/scripts/lib/debian.sh"
 # shellcheck source=SCRIPTDIR/kafka_members.sh
 source "$ROOT/scripts/lib/kafka_members.sh"
 

@@ -11,10 +11,10 @@ pgbouncer_carries() {
 }
 
 # What carries them.
-pgbouncer_newer() { if pgbouncer_carries; then command -v pgbouncer; else debian13_program pgbouncer; fi; }
+pgbouncer_newer() { if pgbouncer_carries; then command -v pgbouncer; else debian_program pgbouncer; fi; }
 
 pgbouncer_install() {
-  [[ ${SHOP_TEST_PGBOUNCER_NEWER:-} == off ]] || pgbouncer_carries || debian13_fetch pgbouncer pgbouncer ||
+  [[ ${SHOP_TEST_PGBOUNCER_NEWER:-} == off ]] || pgbouncer_carries || debian_fetch trixie pgbouncer pgbouncer ||
     die "PgBouncer of Debian 13 could not be fetched; install 1.21 or newer, or leave it out: SHOP_TEST_PGBOUNCER_NEWER=off"
 }
 

@@ -4,10 +4,10 @@
 
 valkey_missing() { redis_missing; }
 
-valkey_server() { command -v valkey-server || debian13_program valkey-server; }
+valkey_server() { command -v valkey-server || debian_program valkey-server; }
 
 valkey_install() {
-  command -v valkey-server >/dev/null || debian13_fetch valkey-server valkey-server ||
+  command -v valkey-server >/dev/null || debian_fetch trixie valkey-server valkey-server ||
     die "Valkey could not be fetched; install valkey-server, so that it is on PATH, or leave it out: SHOP_TEST_VALKEY_URL=off"
 }
 
