@@ -293,7 +293,7 @@ impl Issuer {
         let _waiting = self.waiting.try_acquire().map_err(|_| Refusal::Unavailable(Duration::from_secs(1)))?;
         let until = Instant::now() + PATIENCE;
         loop {
-            self.answer(&mut answers, until).await?;
+            self.answer(&mut answers, asked, until).await?;
             if let Some(checked) = self.try_check(token, algorithm, id) {
                 return checked;
             }
@@ -348,8 +348,9 @@ impl Issuer {
         Ok(schedule.asked)
     }
 
-    /// Waits for a good answer of the issuer, if there may be one until then.
-    async fn answer(&self, answers: &mut watch::Receiver<Answer>, until: Instant) -> Result<(), Refusal> {
+    /// Waits for a good answer of the issuer, if there may be one until then, or for any that was under way when it had been `asked`
+    /// so often: what went wrong with that says nothing of the next.
+    async fn answer(&self, answers: &mut watch::Receiver<Answer>, asked: u64, until: Instant) -> Result<(), Refusal> {
         let (is_asking, next) = {
             let schedule = self.schedule.lock();
             (schedule.is_asking, schedule.next)
@@ -363,7 +364,7 @@ impl Issuer {
             }
         }
         match timeout_at(until, answers.changed()).await {
-            Ok(Ok(())) if answers.borrow().is_good => Ok(()),
+            Ok(Ok(())) if answers.borrow().is_good || answers.borrow().to <= asked => Ok(()),
             _ => Err(later),
         }
     }

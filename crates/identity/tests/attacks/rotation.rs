@@ -81,25 +81,31 @@ async fn who_guesses_the_name_of_the_next_key_keeps_nobody_out() {
 
 #[tokio::test]
 async fn a_token_whose_key_is_newer_than_the_answer_under_way_waits_for_the_next() {
-    let (one, two) = (Pair::new("ES256", "k1"), Pair::new("ES256", "k2"));
-    let (authenticator, provider) = trusting(&[&one], SHORT).await;
-    provider.turns(Manner::Holds);
-    let junk = tokio::spawn({
-        let (authenticator, token) = (authenticator.clone(), forged(&one, "x"));
-        async move { bears(&authenticator, &token).await.map(|_| ()) }
-    });
-    // The answer that is held has the old keys.
-    provider.was_asked(2).await;
-    provider.publish(&[&one, &two]);
-    let (many, token) = (authenticator.clone(), two.good());
-    let good = tokio::spawn(async move { join_all((0..100).map(|_| bears(&many, &token))).await });
-    // Let all of them see that it is being asked.
-    for _ in 0..10 {
-        tokio::task::yield_now().await;
+    let failure = Manner::Says("500 Internal Server Error", "", "{}".to_owned());
+    for (under_way, is_bad) in [(Manner::Good, false), (failure, true)] {
+        let (one, two) = (Pair::new("ES256", "k1"), Pair::new("ES256", "k2"));
+        let (authenticator, provider) = trusting(&[&one], SHORT).await;
+        provider.turns(Manner::Holds);
+        let junk = tokio::spawn({
+            let (authenticator, token) = (authenticator.clone(), forged(&one, "x"));
+            async move { bears(&authenticator, &token).await.map(|_| ()) }
+        });
+        // The answer that is held has the old keys, if any.
+        provider.was_asked(2).await;
+        provider.publish(&[&one, &two]);
+        let (many, token) = (authenticator.clone(), two.good());
+        let good = tokio::spawn(async move { join_all((0..100).map(|_| bears(&many, &token))).await });
+        // Let all of them see that it is being asked.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        provider.turns(under_way);
+        // Whose it was asked for has the answer, good or bad.
+        let refusal = junk.await.expect("it ends").expect_err("nobody's");
+        assert_eq!(matches!(refusal, Refusal::Unavailable(_)), is_bad, "{refusal:?}");
+        provider.turns(Manner::Good);
+        assert!(good.await.expect("it ends").iter().all(Result::is_ok), "{is_bad}");
     }
-    provider.turns(Manner::Good);
-    assert!(good.await.expect("it ends").iter().all(Result::is_ok));
-    assert_eq!(junk.await.expect("it ends"), Err(Refusal::Invalid));
 }
 
 #[tokio::test]
