@@ -64,7 +64,7 @@ pub(crate) struct Servers<DB: Database> {
     /// Told when a connection leads to a server that does not write.
     misled: Notify,
     /// The latest history that was seen. A server of an earlier one has been replaced, and does not know.
-    history: AtomicU64,
+    history: Arc<AtomicU64>,
     /// The pool's place among those that are known.
     entry: OnceLock<Entry>,
 }
@@ -161,14 +161,15 @@ impl<DB: Database> Servers<DB> {
             session,
             turn: Mutex::default(),
             misled: Notify::new(),
-            history: AtomicU64::new(0),
+            history: Arc::default(),
             entry: OnceLock::new(),
         }
     }
 
-    /// The same for another pool, and where this one leads.
+    /// The same for another pool, and where this one leads. What is known of promotions both know.
     pub(crate) async fn again(&self) -> (Self, usize) {
-        (Self::new(self.all.clone(), self.writes, self.session), self.turn.lock().await.at)
+        let again = Self::new(self.all.clone(), self.writes, self.session);
+        (Self { history: self.history.clone(), ..again }, self.turn.lock().await.at)
     }
 
     /// Makes it known that `pool` leads to the server `at` of these.

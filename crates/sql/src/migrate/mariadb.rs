@@ -8,14 +8,18 @@ use sqlx::{AssertSqlSafe, Executor, MySql, MySqlConnection, MySqlPool};
 
 use super::turn::{Turn, is_lost};
 use super::{Files, Migrating, Noted, Served, Settings, in_file};
-use crate::error::is_missing;
+use crate::error::{has_code, is_missing};
 use crate::is_transient;
 
 /// Attempts at one file, the first included.
 const ATTEMPTS: u32 = 6;
 
-/// A table being rebuilt may need longer than a request may.
-const LIMITS: &str = "SET SESSION max_statement_time = 0";
+/// A table being rebuilt may need longer than a request may. But one that a dump or a forgotten transaction has is not waited for:
+/// all requests to it would queue behind us.
+const LIMITS: &str = "SET SESSION max_statement_time = 0, lock_wait_timeout = 10";
+
+/// What the server says when a table, or a row, was not had in time.
+const LOCKED: &str = "1205";
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL, \
     installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL, checksum BLOB NOT NULL, \
@@ -63,7 +67,8 @@ impl Served for MySql {
 
 /// Whether nothing is wrong but that another node writes, too: to the same rows, or in our turn.
 fn begins_again(error: &anyhow::Error) -> bool {
-    error.downcast_ref().is_some_and(|error| is_transient(error) || is_lost(error))
+    let again = |error: &sqlx::Error| is_transient(error) && !has_code(error, &[LOCKED]);
+    error.downcast_ref().is_some_and(|error| again(error) || is_lost(error))
 }
 
 /// Runs the first of the files that the store lacks; false when it lacks none.

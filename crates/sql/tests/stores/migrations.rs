@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use sqlx::migrate::Migrator;
+use futures_util::future::join_all;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{Connection as _, MySqlConnection, PgConnection, SqlStr};
 
 use crate::open::{Place, empty_mariadb, empty_servers, empty_sqlite};
 use crate::released;
@@ -94,4 +96,39 @@ async fn a_migration_that_was_killed_half_way_on_mariadb_is_made_good_by_the_nex
             }
         }
     }
+}
+
+/// Reads the table `t` and forgets to end the transaction, until this is dropped.
+async fn forgotten(place: &Place) -> Box<dyn Send> {
+    let read = sqlx::raw_sql("BEGIN; SELECT count(*) FROM t");
+    if place.engine == "postgres" {
+        let mut reader = PgConnection::connect(&place.url()).await.expect("connects");
+        read.execute(&mut reader).await.expect("reads");
+        return Box::new(reader);
+    }
+    let mut reader = MySqlConnection::connect(&place.url()).await.expect("connects");
+    read.execute(&mut reader).await.expect("reads");
+    Box::new(reader)
+}
+
+#[tokio::test]
+async fn a_table_that_a_forgotten_transaction_has_fails_the_start_and_nobody_queues_behind_it_for_long() {
+    let file = |version, name: &'static str, sql| {
+        Migration::new(version, name.into(), MigrationType::Simple, SqlStr::from_static(sql), false)
+    };
+    let (first, later) =
+        (file(1, "first", "CREATE TABLE t (id INT)"), file(2, "later", "ALTER TABLE t ADD COLUMN at INT"));
+    let (before, all) = (vec![first.clone()], vec![first, later]);
+    let (before, all) = (&Migrator::with_migrations(before), &Migrator::with_migrations(all));
+    join_all(empty_servers().await.iter().map(|place| async move {
+        place.migrate_with(before).await.expect("has the table");
+        let reader = forgotten(place).await;
+        let refused = place.migrate_with(all).await.expect_err("the table is not to be had");
+        let told = format!("{refused:#}");
+        assert!(told.contains("later") && told.contains("timeout"), "{}: {told}", place.engine);
+        place.run("DELETE FROM t").await.expect("nobody queues");
+        drop(reader);
+        place.migrate_with(all).await.unwrap_or_else(|error| panic!("{}: {error:#}", place.engine));
+    }))
+    .await;
 }
