@@ -18,6 +18,10 @@ const LONGEST: usize = 512;
 pub fn give<C: ClientContext>(client: &Client<C>, token: &OAuthToken) -> Result<(), String> {
     let text = |text: &str| CString::new(text).map_err(|_| "it has a zero byte in it".to_owned());
     let (value, principal) = (text(&token.token)?, text(&token.principal_name)?);
+    // The library reckons in microseconds.
+    if token.lifetime_ms.checked_mul(1000).is_none() {
+        return Err(format!("its end is too far away: {} ms", token.lifetime_ms));
+    }
     let mut said = [0_u8; LONGEST];
     // SAFETY: the client lives for as long as it is borrowed; all texts end with a zero and are copied; there are no extensions;
     // the library writes `said.len()` bytes at most, a zero at their end. It may be called from any thread at any time.
@@ -71,6 +75,7 @@ mod tests {
             (token("a.b.c", past), "Must supply an unexpired token"),
             (token("a\u{1}b", future), "values must only consist of"),
             (token("a\0b", future), "a zero byte"),
+            (token("a.b.c", i64::MAX), "too far away"),
         ] {
             let said = give(client.client(), &wrong).expect_err("is not taken");
             assert!(said.contains(expected), "{said}");

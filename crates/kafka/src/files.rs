@@ -18,8 +18,10 @@ pub(crate) struct Files {
 
 #[derive(Default)]
 struct State {
-    /// What they held at the last look, or which of them could not be read: the same is not judged twice.
-    seen: Option<Result<Vec<Vec<u8>>, String>>,
+    /// What they held when the clients that there are were made; nothing where they could not be read.
+    used: Vec<Vec<u8>>,
+    /// Why what they held at the last look is not used: the same is said once.
+    unfit: Option<String>,
     /// The producer before the last: whoever was sending by it has it, too, and has been answered by the next look.
     retired: Option<Producer>,
 }
@@ -38,33 +40,33 @@ impl Files {
             return None;
         }
         let files = Self { named, state: Mutex::default() };
-        files.state.lock().seen = Some(files.read());
+        files.state.lock().used = files.read().unwrap_or_default();
         Some(files)
     }
 
-    /// Has the clients of `link` made anew when the files are others than at the last look, and can be used. Reads files and waits
-    /// for clients that end, so it blocks.
+    /// Has the clients of `link` made anew when the files are others than those in use, and can be used. Where that fails it is tried
+    /// again with the next look: the library reads them itself, and what was in its way may be over. Reads files and waits for
+    /// clients that end, so it blocks.
     pub(crate) fn look(&self, link: &Link) {
         let mut state = self.state.lock();
         state.retired = None;
-        let found = self.read();
-        if state.seen.as_ref() == Some(&found) {
-            return;
-        }
-        match &found {
-            Ok(_) => match link.replace() {
+        let unfit = match self.read() {
+            Ok(found) if found == state.used => None,
+            Ok(found) => match link.replace() {
                 Ok(before) => {
                     tracing::info!("the files of kafka.tls have changed: brokers are spoken to with the new ones");
                     state.retired = Some(before);
+                    state.used = found;
+                    None
                 }
-                Err(error) => {
-                    let error = in_our_words(&error);
-                    tracing::warn!(error, "the files of kafka.tls that were good are used on");
-                }
+                Err(error) => Some(in_our_words(&error)),
             },
-            Err(error) => tracing::warn!(error, "the files of kafka.tls that were good are used on"),
+            Err(error) => Some(error),
+        };
+        if let Some(error) = unfit.as_ref().filter(|_| unfit != state.unfit) {
+            tracing::warn!(error, "the files of kafka.tls that were good are used on");
         }
-        state.seen = Some(found);
+        state.unfit = unfit;
     }
 
     fn read(&self) -> Result<Vec<Vec<u8>>, String> {
@@ -112,6 +114,8 @@ mod tests {
         times(1, "it was taken");
         std::fs::remove_file(folder.path().join("ca.pem")).expect("was there");
         times(1, "a file is away");
+        folder.put("ca.pem", authority.pem());
+        times(1, "it is there again, as it was");
         folder.put("ca.pem", "nothing");
         times(1, "there is no authority in it");
         folder.put("ca.pem", Authority::new().pem());
