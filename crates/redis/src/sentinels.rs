@@ -5,25 +5,34 @@
 //! the newest configuration, by its epoch.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ErrorKind, RedisResult, TlsCertificates, Value, cmd};
+use redis::{AsyncConnectionConfig, ErrorKind, RedisResult, ServerErrorKind, TlsCertificates, Value, cmd};
 use shop_config::RedisNodes;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::source::{one, place};
 
 /// How long the others may take once one has answered.
 const OTHERS: Duration = Duration::from_millis(100);
 
+/// How long until they are asked again while the server that they name does not answer: it may be the one whose place another is
+/// about to take.
+const AGAIN: Duration = Duration::from_millis(200);
+
 /// What one sentinel says.
 struct Named {
     epoch: u64,
     at: (String, u16),
 }
+
+/// The master's place, and what else a sentinel says of it.
+type Told = (Option<(String, u16)>, HashMap<String, String>);
 
 /// What is wrong with where they are shall show now, not when they are asked.
 pub(crate) fn check(nodes: &RedisNodes, files: Option<&TlsCertificates>) -> RedisResult<()> {
@@ -36,8 +45,32 @@ pub(crate) async fn master(
     files: Option<&TlsCertificates>,
     config: &AsyncConnectionConfig,
 ) -> RedisResult<MultiplexedConnection> {
-    let (host, port) = newest(nodes, files, config).await?.at;
-    let info = place(nodes, &(host.clone(), port), &nodes.login)?;
+    let mut named = newest(nodes, files, config).await?;
+    loop {
+        let Named { epoch, at } = named;
+        let another = async {
+            loop {
+                sleep(AGAIN).await;
+                match newest(nodes, files, config).await {
+                    Ok(now) if now.epoch > epoch => break now,
+                    _ => {}
+                }
+            }
+        };
+        match select(pin!(connected(nodes, files, config, &at)), pin!(another)).await {
+            Either::Left((connection, _)) => return connection,
+            Either::Right((now, _)) => named = now,
+        }
+    }
+}
+
+async fn connected(
+    nodes: &RedisNodes,
+    files: Option<&TlsCertificates>,
+    config: &AsyncConnectionConfig,
+    (host, port): &(String, u16),
+) -> RedisResult<MultiplexedConnection> {
+    let info = place(nodes, &(host.clone(), *port), &nodes.login)?;
     let there = info.redis_settings().clone().set_db(nodes.db.into());
     let client = one(&info.set_redis_settings(there), files.cloned())?;
     let mut connection = client.get_multiplexed_async_connection_with_config(config).await?;
@@ -89,10 +122,12 @@ async fn named(
     // During a failover the first names who takes over already, with the epoch that the second tells.
     both.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name);
     both.cmd("SENTINEL").arg("MASTER").arg(name);
-    let (at, told): (Option<(String, u16)>, HashMap<String, String>) = both.query_async(&mut connection).await?;
+    let unknown = || (ErrorKind::Io, "the sentinel knows no such master", name.to_owned()).into();
+    let told: RedisResult<Told> = both.query_async(&mut connection).await;
+    let (at, told) = told.map_err(|error| match error.kind() {
+        ErrorKind::Server(ServerErrorKind::ResponseError) => unknown(),
+        _ => error,
+    })?;
     let epoch = told.get("config-epoch").and_then(|epoch| epoch.parse().ok());
-    match at.zip(epoch) {
-        Some((at, epoch)) => Ok(Named { epoch, at }),
-        None => Err((ErrorKind::Io, "the sentinel knows no such master", name.to_owned()).into()),
-    }
+    at.zip(epoch).map(|(at, epoch)| Named { epoch, at }).ok_or_else(unknown)
 }

@@ -24,6 +24,10 @@ async fn master(folder: &TempDir) -> (Child, u16) {
 /// One that names the master at `of` since the `epoch`th failover.
 async fn sentinel(folder: &TempDir, of: u16, epoch: u64) -> (Child, u16) {
     let port = free_port();
+    (sentinel_at(folder, port, of, epoch).await, port)
+}
+
+async fn sentinel_at(folder: &TempDir, port: u16, of: u16, epoch: u64) -> Child {
     let file = folder.path().join(format!("sentinel-{port}.conf"));
     let dir = folder.path().display();
     let settings = format!(
@@ -31,7 +35,7 @@ async fn sentinel(folder: &TempDir, of: u16, epoch: u64) -> (Child, u16) {
          sentinel config-epoch shop {epoch}\n"
     );
     std::fs::write(&file, settings).expect("written");
-    (serve(&[file.display().to_string(), "--sentinel".to_owned()], port).await, port)
+    serve(&[file.display().to_string(), "--sentinel".to_owned()], port).await
 }
 
 /// Where a source leads now.
@@ -65,4 +69,40 @@ async fn who_has_not_heard_of_the_last_failover_leads_nobody_to_the_master_befor
     leads(&[late, early]).await.expect_err("whoever is behind does not know better");
     let error = leads(&[away]).await.expect_err("nobody is there");
     assert!(error.is_connection_refusal(), "{error}");
+}
+
+#[tokio::test]
+async fn a_master_that_is_silent_is_waited_for_no_longer_once_another_is_named() {
+    if backend::redis_sentinel().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let (_now, at) = master(&folder).await;
+    let (_late, late) = sentinel(&folder, silent.local_addr().expect("bound").port(), 1).await;
+    let early = free_port();
+    let both = [late, early];
+    let another = async {
+        // The sentinel looks at whom it names, and so does who asked it; neither hears a word.
+        let _sentinels = [silent.accept().await.expect("called"), silent.accept().await.expect("called")];
+        let _waiting = silent.accept().await.expect("called");
+        let _early = sentinel_at(&folder, early, at, 2).await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        led = leads(&both) => assert_eq!(led.expect("leads there"), at),
+        () = another => unreachable!("it is never over"),
+    }
+}
+
+#[tokio::test]
+async fn a_sentinel_that_knows_no_such_master_is_as_good_as_none() {
+    if backend::redis_sentinel().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_other, other) = master(&folder).await;
+    let error = leads(&[other]).await.expect_err("it is no sentinel at all");
+    assert_eq!(error.kind(), redis::ErrorKind::Io, "{error}");
+    assert!(error.to_string().contains("knows no such master"), "{error}");
 }

@@ -14,7 +14,7 @@ use crate::{Duration, Problems, Secret, Var, read_text};
 #[serde(deny_unknown_fields, default)]
 pub struct Redis {
     /// `redis://…`, `redis-sentinel://…`, `redis-cluster://…`, each with `rediss` for TLS, or `sqlite://PATH`; wins over the
-    /// parts below. One of sentinels or a cluster without a login takes `user` and `password`.
+    /// parts below. Without a login it takes `user` and `password`.
     pub url: Option<Secret>,
     /// Host of the server.
     pub host: String,
@@ -153,6 +153,9 @@ impl Redis {
     pub fn target(&self) -> Result<RedisTarget, String> {
         match &self.url {
             Some(url) => Ok(match parse(url.expose().trim())? {
+                RedisTarget::Redis(url) => {
+                    RedisTarget::Redis(url::with_login(&url, &self.user, self.password.expose()))
+                }
                 RedisTarget::Several(mut nodes) if nodes.login == RedisLogin::default() => {
                     nodes.login = RedisLogin { user: self.user.clone(), password: self.password.expose().to_owned() };
                     RedisTarget::Several(nodes)
@@ -189,6 +192,7 @@ impl Redis {
     fn idle_parts(&self) -> &'static [&'static str] {
         match self.url.as_ref().map(|url| parse(url.expose().trim())) {
             None => &[],
+            Some(Ok(RedisTarget::Redis(url))) if !url::has_login(&url) => &["host", "port", "db"],
             Some(Ok(RedisTarget::Several(nodes))) if nodes.login == RedisLogin::default() => &["host", "port", "db"],
             Some(_) => Self::PARTS,
         }
@@ -271,14 +275,23 @@ mod tests {
     }
 
     #[test]
-    fn several_servers_without_a_login_take_that_of_the_parts() {
+    fn a_url_without_a_login_takes_that_of_the_parts() {
+        let at = |url: &str| Redis { user: "u".to_owned(), password: Secret::from("p@"), ..Redis::at(url) };
         let login = |url: &str| {
-            let redis = Redis { user: "u".to_owned(), password: Secret::from("p"), ..Redis::at(url) };
-            let Ok(RedisTarget::Several(nodes)) = redis.target() else { panic!("{url}") };
+            let Ok(RedisTarget::Several(nodes)) = at(url).target() else { panic!("{url}") };
             (nodes.login.user, nodes.login.password)
         };
-        assert_eq!(login("redis-sentinel://a/shop"), ("u".to_owned(), "p".to_owned()));
+        assert_eq!(login("redis-sentinel://a/shop"), ("u".to_owned(), "p@".to_owned()));
         assert_eq!(login("redis-cluster://v:q@a"), ("v".to_owned(), "q".to_owned()));
+        for (url, expected) in [
+            ("rediss://a", "rediss://u:p%40@a"),
+            ("redis://a:1/2", "redis://u:p%40@a:1/2"),
+            ("redis://v:q@a", "redis://v:q@a"),
+            ("redis://:q@a", "redis://:q@a"),
+        ] {
+            assert_eq!(at(url).target(), Ok(RedisTarget::Redis(expected.to_owned())), "{url}");
+        }
+        assert_eq!(Redis::at("redis://a").target(), Ok(RedisTarget::Redis("redis://a".to_owned())));
     }
 
     #[test]

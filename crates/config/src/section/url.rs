@@ -17,19 +17,33 @@ pub(crate) struct Server<'a> {
 
 /// Writes `scheme://user:password@host:port/path`, escaping what needs it.
 pub(crate) fn server(parts: &Server<'_>) -> String {
-    let mut url = format!("{}://", parts.scheme);
-    if !parts.user.is_empty() || !parts.password.is_empty() {
-        url.push_str(&escaped(parts.user));
-        if !parts.password.is_empty() {
-            url.push(':');
-            url.push_str(&escaped(parts.password));
-        }
-        url.push('@');
-    }
+    let mut url = format!("{}://{}", parts.scheme, login(parts.user, parts.password));
     let places: Vec<_> = parts.host.split(',').map(|host| place(host.trim(), parts.port)).collect();
     // Writing to a String cannot fail.
     let _ = write!(url, "{}/{}", places.join(","), escaped(parts.path));
     url
+}
+
+/// What is before the host: nothing when both are empty.
+fn login(user: &str, password: &str) -> String {
+    let (user, password) = (escaped(user), escaped(password));
+    match (user.is_empty(), password.is_empty()) {
+        (true, true) => String::new(),
+        (_, true) => format!("{user}@"),
+        (_, false) => format!("{user}:{password}@"),
+    }
+}
+
+/// Whether a URL that has a host says who logs in there.
+pub(crate) fn has_login(url: &str) -> bool {
+    authority(url).0.ends_with('@')
+}
+
+/// `url`, which has a host, with this login unless it has one.
+pub(crate) fn with_login(url: &str, user: &str, password: &str) -> String {
+    let (before, hosts, after) = authority(url);
+    let login = if has_login(url) { String::new() } else { login(user, password) };
+    format!("{before}{login}{hosts}{after}")
 }
 
 /// `host:port` as URLs have it, with the port that the host comes with, if it does.

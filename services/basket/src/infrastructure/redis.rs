@@ -116,7 +116,7 @@ impl RedisBaskets {
             Next::Put(basket) => ("put", document::write(basket)?, basket.expires_at - self.clock.now()),
             Next::Drop => ("drop", String::new(), time::Duration::ZERO),
             Next::Keep => ("keep", String::new(), time::Duration::ZERO),
-            Next::Look => ("look", String::new(), time::Duration::ZERO),
+            Next::Look | Next::Refuse(_) => ("look", String::new(), time::Duration::ZERO),
         };
         call.arg(read).arg(self.clock.new_id().to_string()).arg(verb).arg(text);
         // A life of zero would delete at once; a basket whose clock ran ahead of ours still gets its millisecond.
@@ -143,15 +143,14 @@ impl RedisBaskets {
         Err(Fault::new(Kind::Unavailable, "store_unavailable", NOT_COPIED).with_retry_after(link::RETRY_AFTER).into())
     }
 
-    /// Notes whose the lines of a basket became, or reads it; replicas have what this returns.
-    async fn forwarding(&self, basket: Uuid, to: Option<&UserId>) -> Result<Option<UserId>, Error> {
-        let key = self.forward_key(basket);
-        let mut call = self.forwards.call(&[&key]);
+    /// Notes at the `key` of a basket whose its lines became, or reads it; replicas have what this returns.
+    async fn forwarding(&self, key: &str, to: Option<&UserId>) -> Result<Option<UserId>, Error> {
+        let mut call = self.forwards.call(&[key]);
         call.arg(u8::from(self.replicas.are_wanted()))
             .arg(to.map_or("", UserId::as_str))
             .arg(MARK_LIFE.as_millis().to_string());
         let (to, history): (String, String) = self.link.script(&call).await.map_err(fault)?;
-        self.enough(&self.link.key(&format!("basket-copied:{{{basket}}}")), &history).await?;
+        self.enough(&format!("{key}:copied"), &history).await?;
         Ok((!to.is_empty()).then(|| UserId::stored(to)))
     }
 
@@ -168,15 +167,17 @@ impl RedisBaskets {
     }
 
     /// Deletes what bears the user's name beside his basket: marks of operations, whose keys have it, and notes of whose a
-    /// guest's lines became. They are looked for among all keys, a few at a time, for people are forgotten seldom.
+    /// guest's lines became. They are looked for among all keys, a few at a time, for people are forgotten seldom; over one
+    /// connection, for what is left to be looked at is nothing that another server would know.
     async fn forget_traces(&self, user: &UserId) -> Result<(), Error> {
-        for node in self.link.nodes().await.map_err(fault)? {
+        let mut connection = self.link.pinned().await.map_err(fault)?;
+        for node in connection.nodes().await.map_err(fault)? {
             let mut cursor = "0".to_owned();
             loop {
                 let mut scan = redis::cmd("SCAN");
                 // No part of the installation's prefix, which may be a pattern.
                 scan.arg(&cursor).arg("MATCH").arg("*basket-[df]o*").arg("COUNT").arg(LOOKED_AT);
-                let (next, keys): (String, Vec<String>) = self.link.query_at(&node, &scan).await.map_err(fault)?;
+                let (next, keys): (String, Vec<String>) = connection.query_at(&node, &scan).await.map_err(fault)?;
                 self.forget_among(keys, user).await?;
                 if next == "0" {
                     break;
@@ -200,13 +201,15 @@ impl RedisBaskets {
         });
         let whose = try_join_all(whose).await.map_err(fault)?;
         let his = noted.into_iter().zip(whose).filter(|(_, whose)| whose.as_deref() == Some(user.as_str()));
-        keys.extend(his.map(|(key, _)| key));
-        let gone = keys.iter().map(|key| async move {
+        let noted: Vec<_> = his.map(|(key, _)| key).collect();
+        let gone = keys.iter().chain(&noted).map(|key| async move {
             let mut forget = redis::cmd("UNLINK");
             forget.arg(key);
             self.link.query::<()>(&forget).await
         });
         try_join_all(gone).await.map_err(fault)?;
+        // So that replicas forget it, too; what is in the slot of the user is seen to in the end.
+        try_join_all(noted.iter().map(|key| self.forwarding(key, None))).await?;
         Ok(())
     }
 
@@ -225,6 +228,8 @@ enum Next<'a> {
     Keep,
     /// Nothing at all.
     Look,
+    /// Nothing, for what was read does not allow it.
+    Refuse(Error),
 }
 
 #[async_trait]
@@ -248,21 +253,21 @@ impl Baskets for RedisBaskets {
         }
         for attempt in 1..=ATTEMPTS {
             let mut after = held.basket.clone();
-            let next = if done {
-                Next::Look
-            } else {
-                change(&mut after)?;
-                match &after {
-                    _ if after == held.basket && operation.is_none() && !waits => return Ok(Changed::Applied(after)),
-                    // Replicas shall have what this call found as it wants it.
-                    _ if after == held.basket && operation.is_none() => Next::Look,
-                    _ if after == held.basket => Next::Keep,
-                    Some(basket) => Next::Put(basket),
-                    None => Next::Drop,
-                }
+            let refusal = if done { None } else { change(&mut after).err() };
+            let next = match (&after, refusal) {
+                (_, Some(refusal)) if !waits => return Err(refusal),
+                _ if done => Next::Look,
+                // Replicas shall have what this call was refused for,
+                (_, Some(refusal)) => Next::Refuse(refusal),
+                _ if after == held.basket && operation.is_none() && !waits => return Ok(Changed::Applied(after)),
+                // or found as it wants it.
+                _ if after == held.basket && operation.is_none() => Next::Look,
+                _ if after == held.basket => Next::Keep,
+                (Some(basket), _) => Next::Put(basket),
+                (None, _) => Next::Drop,
             };
             let Swap { what, stored, history } = self.swap(user, operation, &held.revision, &next).await?;
-            let is_as_read = !done && matches!(next, Next::Look) && stored.revision == held.revision;
+            let is_as_read = !done && stored.revision == held.revision;
             match what.as_str() {
                 "applied" => {
                     shop_idempotency::began();
@@ -273,11 +278,17 @@ impl Baskets for RedisBaskets {
                     self.copied(user, &history).await?;
                     return Ok(Changed::Repeated(stored.basket));
                 }
-                _ if is_as_read => {
-                    self.copied(user, &history).await?;
-                    return Ok(Changed::Applied(after));
-                }
-                _ => (held, done) = (stored, false),
+                _ => match next {
+                    Next::Look if is_as_read => {
+                        self.copied(user, &history).await?;
+                        return Ok(Changed::Applied(after));
+                    }
+                    Next::Refuse(refusal) if is_as_read => {
+                        self.copied(user, &history).await?;
+                        return Err(refusal);
+                    }
+                    _ => (held, done) = (stored, false),
+                },
             }
             self.pause(attempt).await;
         }
@@ -285,11 +296,11 @@ impl Baskets for RedisBaskets {
     }
 
     async fn forward(&self, basket: Uuid, to: &UserId) -> Result<(), Error> {
-        self.forwarding(basket, Some(to)).await.map(drop)
+        self.forwarding(&self.forward_key(basket), Some(to)).await.map(drop)
     }
 
     async fn forwarded(&self, basket: Uuid) -> Result<Option<UserId>, Error> {
-        self.forwarding(basket, None).await
+        self.forwarding(&self.forward_key(basket), None).await
     }
 
     async fn forget(&self, user: &UserId, at: OffsetDateTime) -> Result<(), Error> {
@@ -297,7 +308,8 @@ impl Baskets for RedisBaskets {
         if self.change(user, None, &made_until(at)).await?.into_basket().is_some() {
             return Ok(());
         }
-        self.forget_traces(user).await
+        self.forget_traces(user).await?;
+        self.get(user).await.map(drop)
     }
 
     async fn sweep(&self) -> Result<u64, Error> {

@@ -212,7 +212,7 @@ impl Api {
             (status_code = 200, description = "The basket, and what was not as it is now", body = ChangedView),
             (status_code = 404, description = "`basket_not_found`"),
             (status_code = 409, description = "`total_out_of_range`"),
-            (status_code = 503, description = "`product_unavailable`, `basket_contended`")),
+            (status_code = 503, description = "`product_service_unavailable`, `basket_contended`")),
         parameters(("Idempotency-Key" = Option<String>, Header)),
     ))]
     async fn refresh(&self, user_id: Path<UserId>, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
@@ -234,7 +234,7 @@ impl Api {
             (status_code = 403, description = "`forbidden`: the basket is a guest's"),
             (status_code = 404, description = "`basket_not_found`: of somebody else's"),
             (status_code = 409, description = "`currency_mismatch`, `basket_full`, `total_out_of_range`"),
-            (status_code = 503, description = "`product_unavailable`, `basket_contended`")),
+            (status_code = 503, description = "`product_service_unavailable`, `basket_contended`")),
         parameters(("Idempotency-Key" = Option<String>, Header)),
     ))]
     async fn merge(
@@ -263,7 +263,7 @@ impl Api {
                 status_code = 409,
                 description = "`insufficient_stock`, `currency_mismatch`, `basket_full`, `quantity_limit`, `total_out_of_range`"
             ),
-            (status_code = 503, description = "`product_unavailable`, `basket_contended`")),
+            (status_code = 503, description = "`product_service_unavailable`, `basket_contended`")),
         parameters(("Idempotency-Key" = Option<String>, Header)),
     ))]
     async fn add_item(
@@ -296,7 +296,7 @@ impl Api {
                 status_code = 409,
                 description = "`insufficient_stock`, `currency_mismatch`, `total_out_of_range`"
             ),
-            (status_code = 503, description = "`product_unavailable`, `basket_contended`")),
+            (status_code = 503, description = "`product_service_unavailable`, `basket_contended`")),
     ))]
     async fn set_quantity(
         &self,

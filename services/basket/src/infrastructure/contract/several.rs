@@ -264,10 +264,31 @@ async fn a_master_without_its_replicas_is_not_believed() {
         store.get(&ann).await.expect_err("others may know of a basket"),
         store.forwarded(basket).await.expect_err("others may know whose it became"),
         store.forward(basket, &ann).await.expect_err("nobody else knows it"),
+        store.change(&ann, None, &|_| Err(Error::NoBasket(ann.clone()))).await.expect_err("others may know of one"),
+        store.forget(&ann, strict.clock.now()).await.expect_err("others may remember"),
     ] {
         let fault = Fault::from(refused);
         assert_eq!((fault.kind(), fault.code()), (Kind::Unavailable, "store_unavailable"), "{fault:?}");
     }
+}
+
+/// It has the name of its master's history, and perhaps not all of that.
+#[tokio::test]
+async fn what_a_replica_knows_is_said_to_be_of_no_history() {
+    let Some(keys) = backend::redis_sentinel() else { return };
+    let (change, forward) = (include_str!("../redis/change.lua"), include_str!("../redis/forward.lua"));
+    let mut replicas = 0;
+    for node in keys.nodes() {
+        let is_replica = value(&info(node, "replication").await, "role") != "master";
+        replicas += usize::from(is_replica);
+        for (script, arguments) in [(change, &["", "r", "look", "", "1", "1", "1"][..]), (forward, &["1", "", "1"])] {
+            let mut look = cmd("EVAL");
+            let said: Vec<String> = asked(node, look.arg(script).arg(1).arg(keys.prefix()).arg(arguments)).await;
+            let history = said.last().expect("says something");
+            assert_eq!(history.is_empty(), is_replica, "{node}: {said:?}");
+        }
+    }
+    assert!(replicas > 0);
 }
 
 #[tokio::test]

@@ -7,7 +7,9 @@
 -- history.
 local history = ''
 if ARGV[9] == '1' then
-  history = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or ''
+  local told = redis.call('INFO', 'replication')
+  -- A replica has its master's, but says only what it has heard so far.
+  history = string.find(told, 'role:master') and string.match(told, 'master_replid:(%x+)') or ''
 end
 local function read(name)
   return redis.call('HMGET', name, 'fingerprint', 'operation', 'lease', 'status', 'headers', 'body', 'method', 'owner')

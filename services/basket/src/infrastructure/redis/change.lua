@@ -6,7 +6,9 @@
 -- Answers what happened and, unless it was applied, what is stored, and the history.
 local history = ''
 if ARGV[7] == '1' then
-  history = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or ''
+  local told = redis.call('INFO', 'replication')
+  -- A replica has its master's, but says only what it has heard so far.
+  history = string.find(told, 'role:master') and string.match(told, 'master_replid:(%x+)') or ''
 end
 local held = redis.call('HMGET', KEYS[1], 'revision', 'document')
 local revision = held[1] or ''

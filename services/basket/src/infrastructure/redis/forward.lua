@@ -4,7 +4,9 @@
 -- Answers the user, '' for nobody, and the history.
 local history = ''
 if ARGV[1] == '1' then
-  history = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or ''
+  local told = redis.call('INFO', 'replication')
+  -- A replica has its master's, but says only what it has heard so far.
+  history = string.find(told, 'role:master') and string.match(told, 'master_replid:(%x+)') or ''
 end
 if ARGV[2] == '' then
   return {redis.call('GET', KEYS[1]) or '', history}

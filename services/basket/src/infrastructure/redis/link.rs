@@ -13,7 +13,7 @@ use redis::{Arg, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResu
 use shop_clock::chance;
 use shop_config::{Redis, RedisTarget};
 use shop_fault::{Fault, Kind};
-use shop_redis::{Call, Connection, Node, Source, only_reads, refused_certificate, refuses_login};
+use shop_redis::{Call, Connection, Source, only_reads, refused_certificate, refuses_login};
 use shop_telemetry::{About, KeyValue, Span, SpanKind};
 use tokio::time::Instant;
 
@@ -121,15 +121,9 @@ impl Link {
         self.source.is_cluster()
     }
 
-    /// The servers among which the keys are.
-    pub(super) async fn nodes(&self) -> RedisResult<Vec<Node>> {
-        self.run(|mut connection| async move { connection.nodes().await }).await
-    }
-
-    /// Runs a command that may be run twice at one of them.
-    pub(super) async fn query_at<T: FromRedisValue>(&self, node: &Node, command: &Cmd) -> RedisResult<T> {
-        let span = Span::child(SpanKind::Client, || self.place.about(name(command), 1));
-        told(span, self.run(|mut connection| async move { connection.query_at(node, command).await }).await)
+    /// The connection there is, for calls that have to go over the same; it is not made anew when it breaks.
+    pub(super) async fn pinned(&self) -> RedisResult<Connection> {
+        self.connection().await.map(|(_, connection)| connection)
     }
 
     /// Runs a command that may be run twice.
@@ -197,7 +191,8 @@ impl Link {
         if self.source.is_cluster() {
             self.renew(used);
         } else {
-            self.replace(&used, Duration::ZERO);
+            // The next may be no better.
+            self.replace(&used, chance::around(PAUSE));
         }
     }
 
@@ -230,22 +225,27 @@ impl Link {
 
     /// Lets the next call make a connection, unless another call did. The old one closes when nobody waits on it any more.
     fn replace(&self, used: &Arc<Attempt>, pause: Duration) {
-        let fresh = Arc::new(attempt(self.source.clone(), pause));
-        self.current.compare_and_swap(used, fresh);
+        let fresh = attempt(self.source.clone(), pause);
+        let before = self.current.compare_and_swap(used, Arc::new(fresh.clone()));
+        if Arc::ptr_eq(&before, used) {
+            drive(fresh);
+        }
     }
 }
 
-/// Connects after a pause. It goes on when who waits for it goes away, for others do.
+/// Connects after a pause, once somebody waits for it.
 fn attempt(source: Arc<Source>, pause: Duration) -> Attempt {
     let connecting = async move {
         tokio::time::sleep(pause).await;
         source.connect().await
     };
-    let attempt = connecting.boxed().shared();
-    let driven = attempt.clone();
+    connecting.boxed().shared()
+}
+
+/// Has it go on when who waits for it goes away, for others do.
+fn drive(attempt: Attempt) {
     #[expect(clippy::disallowed_methods, reason = "it connects once, within the time for that, and ends")]
-    tokio::spawn(async move { drop(driven.await) });
-    attempt
+    tokio::spawn(async move { drop(attempt.await) });
 }
 
 impl Place {
