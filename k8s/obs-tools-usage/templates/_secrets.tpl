@@ -125,9 +125,10 @@ A row: the variable, somebody else's Secret and its key, or ours and its key.
 {{- end -}}
 {{- with index . (include "shop.store.of" $name | default "gateway") }}{{ if and (not .enabled) ((.external).tls).existingSecret -}}
 {{- with .external.tls -}}
-{{- $rows = append $rows (list "DB_CA" .existingSecret .caKey $name "") -}}
+{{- $section := ternary "SHOP_REDIS__" "DB_" (eq $name "basket") -}}
+{{- $rows = append $rows (list (print $section "CA") .existingSecret .caKey $name "") -}}
 {{- if ne (empty .certKey) (empty .keyKey) }}{{ fail (printf "%s.external.tls: set certKey and keyKey, or none of them" (include "shop.store.of" $name)) }}{{ end -}}
-{{- if .certKey }}{{ $rows = concat $rows (list (list "DB_CERT" .existingSecret .certKey $name "") (list "DB_KEY" .existingSecret .keyKey $name "")) }}{{ end -}}
+{{- if .certKey }}{{ $rows = concat $rows (list (list (print $section "CERT") .existingSecret .certKey $name "") (list (print $section "KEY") .existingSecret .keyKey $name "")) }}{{ end -}}
 {{- end -}}
 {{- end }}{{ end -}}
 {{- if and (eq $name "payment") (include "shop.stripe" $.root) -}}

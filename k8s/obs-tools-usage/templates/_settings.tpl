@@ -81,7 +81,10 @@
 {{- if $store.enabled -}}
 {{ dict "host" (printf "%s-%s" (include "shop.fullname" $root) (index . 1)) "port" (int (include "shop.store.port" (index . 1))) | toJson }}
 {{- else if $store.external.url -}}
+{{- if and $store.external.tls.existingSecret (not (hasPrefix "rediss" $store.external.url)) }}{{ fail "redis.external.tls: has no effect without TLS; begin redis.external.url with rediss" }}{{ end -}}
 {{ dict "url" $store.external.url | toJson }}
+{{- else if and (eq (index . 1) "redis") $store.external.tls.existingSecret -}}
+{{ dict "url" (printf "rediss://%s:%d" (required "redis.enabled is false: set redis.external.host" $store.external.host) (int $store.external.port)) | toJson }}
 {{- else -}}
 {{- $at := dict "host" (required (printf "%s.enabled is false: set %s.external.host" (index . 1) (index . 1)) $store.external.host) "port" (int $store.external.port) -}}
 {{- if (($store.external).tls).existingSecret }}{{ $_ := set $at "ssl_mode" "verify-full" }}{{ end -}}
@@ -127,7 +130,7 @@ Fails where settings hold a secret, since they end up in a ConfigMap:
 {{- if or (kindIs "map" $value) (kindIs "slice" $value) -}}
 {{- include "shop.settings.open" (dict "name" $.name "path" $path "section" $section "value" $value) -}}
 {{- else if not (or (empty $value) (kindIs "bool" $value)) -}}
-{{- if or (regexMatch "(^|_)(password|secrets?|secret_key|token)$" $key) (regexMatch "[a-z+]+://[^/?#]*:[^/?#@]+@" (toString $value)) -}}
+{{- if or (regexMatch "(^|_)(password|secrets?|secret_key|token)$" $key) (regexMatch "://([^/?#]*:[^/?#@]+@|.*[?&][a-z_]*password=[^&#])" (toString $value)) -}}
 {{- fail (printf "%s: holds a secret, and settings end up in a ConfigMap; put it into %s" $path (include "shop.secret.place" (list $.name $section))) -}}
 {{- end -}}
 {{- end -}}
