@@ -6,14 +6,9 @@
 #   store           the local server it can be given: postgresql, mariadb or redis
 #   section         its table under `services` in the gateway's settings, where the gateway calls it
 #   calls           the services it calls itself
-#   placeholders    what stands for credentials when its settings are judged without them, where they belong together
 #   gatewayAt       where in its settings those of the gateway are, which it takes over without a restart
 #   signs           whether it signs tokens, and so needs the suite's own key
 #   embedded        whether it keeps its data in files of its own
-let
-  # What goes to `webhook.url` is signed, and a check of the settings alone does not see the key.
-  placeholders.WEBHOOK_SECRET = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-in
 {
   gateway = {
     crate = "shop-gateway";
@@ -73,7 +68,6 @@ in
     inside = [ "grpc" ];
     store = "postgresql";
     section = "notification";
-    inherit placeholders;
   };
   all-in-one = {
     crate = "shop";
@@ -84,6 +78,5 @@ in
     gatewayAt = [ "gateway" ];
     embedded = true;
     signs = true;
-    inherit placeholders;
   };
 }

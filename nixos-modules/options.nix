@@ -17,22 +17,21 @@ let
     import ./without-nulls.nix { inherit lib; } own.settings
   );
   canRun = pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform;
-  # Secrets that other settings want to see; the real ones are not here, and what is in the file is not known.
-  placeholders = lib.filterAttrs (
-    variable: _: own.environmentFile != null || own.credentials ? ${variable}
-  ) (service.placeholders or { });
-  # Nobody has the private half of this one.
-  key = builtins.toFile "trusted.pem" ''
-    -----BEGIN PUBLIC KEY-----
-    MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE0V+S2Q/lMEV9VSI3BCXk0g+5xlSH
-    fJbSYDndmkH5aJhIB1SBrxOfSExhDTLm9zws5AEQDKCPxHVcRGVSBwv7kw==
-    -----END PUBLIC KEY-----
-  '';
-  trusted = lib.optionalAttrs (own.credentials ? IDENTITY_TRUSTED) { IDENTITY_TRUSTED_FILE = key; };
-  checked = pkgs.runCommand "shop-${name}.toml" ({ inherit written; } // placeholders // trusted) ''
-    ${lib.getExe own.package} --check --config "$written"
-    cp "$written" "$out"
-  '';
+  standIns = import ./stand-ins.nix { inherit lib pkgs; } own;
+  checked =
+    pkgs.runCommand "shop-${name}.toml"
+      (
+        {
+          inherit written;
+          inherit (standIns) nativeBuildInputs;
+        }
+        // standIns.environment
+      )
+      ''
+        ${standIns.prepare}
+        ${lib.getExe own.package} --check --config "$written"
+        cp "$written" "$out"
+      '';
 
   secret =
     {

@@ -21,7 +21,10 @@ let
     { path, value }:
     lib.isString value
     && value != ""
-    && (lib.elem (lib.last path) names || builtins.match "[a-z+]+://[^/?#]*:[^/?#@]+@.*" value != null);
+    && (
+      lib.elem (lib.last path) names
+      || builtins.match ".*://([^/?#]*:[^/?#@]+@|.*[?&][a-z_]*password=[^&#]).*" value != null
+    );
   inStore = path: lib.hasPrefix "${builtins.storeDir}/" (toString path);
 in
 {

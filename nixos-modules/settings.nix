@@ -131,7 +131,7 @@ let
       port = default types.port "Port of the Redis server.";
       user = default types.str "User to log in as.";
       db = default types.ints.unsigned "Number of the Redis database.";
-      url = default types.str "`redis://…`, `redis-sentinel://a:26379,b,c/master`, `redis-cluster://a,b,c` (each with `rediss` for TLS) or `sqlite://PATH`, instead of the parts. Without a password; that is what `credentials.REDIS_URL` is for, and of sentinels and clusters `credentials.REDIS_PASSWORD`.";
+      url = default types.str "`redis://…`, `redis-sentinel://a:26379,b,c/master`, `redis-cluster://a,b,c` (each with `rediss` for TLS) or `sqlite://PATH`, instead of the parts. Without a password; that is in `credentials.REDIS_PASSWORD`, or all of it in `credentials.REDIS_URL`.";
       wait_replicas = default types.ints.unsigned "Replicas that must have a change of a basket before it is acknowledged.";
       ca_file = default types.str "PEM file with the authorities whose certificates are good; those of the system otherwise.";
       cert_file = default types.str "PEM file with the certificate that is shown to Redis.";

@@ -44,6 +44,18 @@ let
         settings.redis.url = "redis://:hunter2@redis.example:6379/0";
       };
     };
+    "services.shop.gateway.settings.rate_limit.redis.url" = {
+      gateway = {
+        enable = true;
+        settings.rate_limit.redis.url = "redis-sentinel://:hunter2@a,b/shop";
+      };
+    };
+    "services.shop.payment.settings.database.url" = {
+      payment = {
+        enable = true;
+        settings.database.url = "mysql://db.example/shop?user=shop&password=hunter2";
+      };
+    };
     "services.shop.notification.settings.email.smtp_url" = {
       notification = {
         enable = true;
@@ -289,6 +301,29 @@ let
       };
     }).config.services.shop.notification.settingsFile;
 
+  # What docs/nixos.md shows of settings, each piece on a machine of its own, as the programs judge it.
+  blocks = map (rest: lib.trim (lib.head (lib.splitString "```" rest))) (
+    lib.tail (lib.splitString "```nix\n" (builtins.readFile ../../docs/nixos.md))
+  );
+  shown = map (text: import (builtins.toFile "shown.nix" "{ ${text} }")) (
+    lib.filter (lib.hasPrefix "services.shop.") blocks
+  );
+  judged =
+    piece:
+    let
+      names = lib.filter (name: services ? ${name}) (lib.attrNames piece.services.shop);
+      enabled.services.shop = lib.genAttrs names (_: {
+        enable = true;
+      });
+      system = systems.nothing.extendModules {
+        modules = [
+          piece
+          enabled
+        ];
+      };
+    in
+    map (name: system.config.services.shop.${name}.settingsFile) names;
+
   wrong =
     (with' {
       gateway = {
@@ -327,6 +362,10 @@ in
       if grep -F whsec_ "$signed"; then exit 1; fi
       touch $out
     '';
+
+  module-examples =
+    assert lib.assertMsg (lib.length shown > 5) "docs/nixos.md shows no settings";
+    pkgs.runCommand "check-module-examples" { settings = lib.concatMap judged shown; } "touch $out";
 
   module-ports =
     assert lib.assertMsg (broken == [ ]) "does not hold: ${lib.concatStringsSep "; " broken}";
