@@ -143,7 +143,7 @@ impl RedisBaskets {
         Err(Fault::new(Kind::Unavailable, "store_unavailable", NOT_COPIED).with_retry_after(link::RETRY_AFTER).into())
     }
 
-    /// Notes at the `key` of a basket whose its lines became, or reads it; replicas have what this returns.
+    /// Notes, at the key of a basket, whose its lines became, or reads it; replicas have what this returns.
     async fn forwarding(&self, key: &str, to: Option<&UserId>) -> Result<Option<UserId>, Error> {
         let mut call = self.forwards.call(&[key]);
         call.arg(u8::from(self.replicas.are_wanted()))
@@ -177,7 +177,8 @@ impl RedisBaskets {
                 let mut scan = redis::cmd("SCAN");
                 // No part of the installation's prefix, which may be a pattern.
                 scan.arg(&cursor).arg("MATCH").arg("*basket-[df]o*").arg("COUNT").arg(LOOKED_AT);
-                let (next, keys): (String, Vec<String>) = connection.query_at(&node, &scan).await.map_err(fault)?;
+                let (next, keys): (String, Vec<String>) =
+                    self.link.query_at(&mut connection, &node, &scan).await.map_err(fault)?;
                 self.forget_among(keys, user).await?;
                 if next == "0" {
                     break;

@@ -13,7 +13,7 @@ use redis::{Arg, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResu
 use shop_clock::chance;
 use shop_config::{Redis, RedisTarget};
 use shop_fault::{Fault, Kind};
-use shop_redis::{Call, Connection, Source, only_reads, refused_certificate, refuses_login};
+use shop_redis::{Call, Connection, Node, Source, only_reads, refused_certificate, refuses_login};
 use shop_telemetry::{About, KeyValue, Span, SpanKind};
 use tokio::time::Instant;
 
@@ -58,7 +58,7 @@ impl Link {
         let source = Source::new(target, &settings.tls(), connect, Some(response)).map_err(anyhow::Error::msg);
         let source = Arc::new(source.context("the section redis names no Redis")?);
         let (place, at) = (format!("Redis at {source}"), Arc::new(Place::of(&source)));
-        let current = Arc::new(ArcSwap::from_pointee(attempt(source.clone(), Duration::ZERO)));
+        let current = Arc::new(ArcSwap::from_pointee(driven(attempt(source.clone(), Duration::ZERO))));
         let link = Self { source, current, renews: Arc::default(), prefix: settings.key_prefix.clone(), place: at };
         link.wait(&place, settings.startup_timeout.get()).await?;
         Ok(link)
@@ -66,7 +66,7 @@ impl Link {
 
     /// Another to the same Redis, with a connection of its own.
     pub(super) fn another(&self) -> Self {
-        let current = Arc::new(ArcSwap::from_pointee(attempt(self.source.clone(), Duration::ZERO)));
+        let current = Arc::new(ArcSwap::from_pointee(driven(attempt(self.source.clone(), Duration::ZERO))));
         Self { current, renews: Arc::default(), ..self.clone() }
     }
 
@@ -124,6 +124,17 @@ impl Link {
     /// The connection there is, for calls that have to go over the same; it is not made anew when it breaks.
     pub(super) async fn pinned(&self) -> RedisResult<Connection> {
         self.connection().await.map(|(_, connection)| connection)
+    }
+
+    /// Runs a command at one of the servers of a connection that was pinned.
+    pub(super) async fn query_at<T: FromRedisValue>(
+        &self,
+        pinned: &mut Connection,
+        node: &Node,
+        command: &Cmd,
+    ) -> RedisResult<T> {
+        let span = Span::child(SpanKind::Client, || self.place.about(name(command), 1));
+        told(span, pinned.query_at(node, command).await)
     }
 
     /// Runs a command that may be run twice.
@@ -228,12 +239,12 @@ impl Link {
         let fresh = attempt(self.source.clone(), pause);
         let before = self.current.compare_and_swap(used, Arc::new(fresh.clone()));
         if Arc::ptr_eq(&before, used) {
-            drive(fresh);
+            drop(driven(fresh));
         }
     }
 }
 
-/// Connects after a pause, once somebody waits for it.
+/// To connect after a pause, once somebody wants it.
 fn attempt(source: Arc<Source>, pause: Duration) -> Attempt {
     let connecting = async move {
         tokio::time::sleep(pause).await;
@@ -242,10 +253,12 @@ fn attempt(source: Arc<Source>, pause: Duration) -> Attempt {
     connecting.boxed().shared()
 }
 
-/// Has it go on when who waits for it goes away, for others do.
-fn drive(attempt: Attempt) {
+/// Has it begin, and go on when who waits for it goes away, for others do.
+fn driven(attempt: Attempt) -> Attempt {
+    let driven = attempt.clone();
     #[expect(clippy::disallowed_methods, reason = "it connects once, within the time for that, and ends")]
-    tokio::spawn(async move { drop(attempt.await) });
+    tokio::spawn(async move { drop(driven.await) });
+    attempt
 }
 
 impl Place {
