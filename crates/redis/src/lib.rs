@@ -7,6 +7,7 @@ mod connection;
 mod files;
 mod script;
 mod sentinels;
+mod server;
 mod source;
 
 pub use connection::{Connection, Node};

@@ -16,7 +16,7 @@ use redis::{AsyncConnectionConfig, ErrorKind, RedisResult, ServerErrorKind, TlsC
 use shop_config::RedisNodes;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::source::{one, place};
+use crate::server::{one, place};
 
 /// How long the others may take once one has answered.
 const OTHERS: Duration = Duration::from_millis(100);

@@ -5,14 +5,15 @@ use std::{fmt, io};
 
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo as _,
-    RedisConnectionInfo, RedisError, RedisResult, TlsCertificates,
+    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, RedisError, RedisResult,
+    TlsCertificates,
 };
-use shop_config::{RedisLogin, RedisNodes, RedisTarget, RedisTls};
+use shop_config::{RedisNodes, RedisTarget, RedisTls};
 
 use crate::Connection;
 use crate::files::Files;
 use crate::sentinels;
+use crate::server::{one, place};
 
 /// Pauses of a cluster's client between attempts at one command, in milliseconds: while slots move, or a replica is made
 /// master, the next attempt may do. All of them together have the time of one answer.
@@ -166,13 +167,6 @@ impl fmt::Display for Source {
     }
 }
 
-pub(crate) fn one(info: &ConnectionInfo, files: Option<TlsCertificates>) -> RedisResult<Client> {
-    match files {
-        Some(files) => Client::build_with_tls(info.clone(), files),
-        None => Client::open(info.clone()),
-    }
-}
-
 /// What is wrong with a certificate, if that is why there is no connection: it does not pass by itself. The libraries in between
 /// keep the words only.
 #[must_use]
@@ -198,27 +192,6 @@ pub fn refused_certificate(error: &RedisError) -> Option<&'static str> {
         Some("the certificate of Redis is of no authority that is trusted here; name its file in ca_file")
     } else {
         Some("the certificate of Redis is not valid")
-    }
-}
-
-/// One of several, and who we are there.
-pub(crate) fn place(nodes: &RedisNodes, node: &(String, u16), login: &RedisLogin) -> RedisResult<ConnectionInfo> {
-    let mut redis = RedisConnectionInfo::default();
-    if !login.user.is_empty() {
-        redis = redis.set_username(&login.user);
-    }
-    if !login.password.is_empty() {
-        redis = redis.set_password(&login.password);
-    }
-    Ok(address(nodes, node).into_connection_info()?.set_redis_settings(redis))
-}
-
-fn address(nodes: &RedisNodes, (host, port): &(String, u16)) -> ConnectionAddr {
-    let (host, port) = (host.clone(), *port);
-    if nodes.tls {
-        ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
-    } else {
-        ConnectionAddr::Tcp(host, port)
     }
 }
 

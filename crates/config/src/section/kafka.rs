@@ -1,6 +1,7 @@
 //! The event bus.
 
 mod oauth;
+mod pem;
 mod security;
 
 use serde::{Deserialize, Serialize};

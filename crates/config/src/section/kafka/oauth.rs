@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
-use super::security::{SaslMechanism, pem};
+use super::pem::pem;
 use crate::{Problems, Secret, read_text};
 
 /// Where tokens come from, with `OAUTHBEARER`: a provider, which is asked as a client with a secret (RFC 6749, section 4.4), or a
@@ -31,8 +31,8 @@ pub struct SaslOauth {
 }
 
 impl SaslOauth {
-    pub(super) fn check(&self, mechanism: SaslMechanism, problems: &mut Problems) {
-        if mechanism != SaslMechanism::OauthBearer {
+    pub(super) fn check(&self, is_wanted: bool, problems: &mut Problems) {
+        if !is_wanted {
             let message = "has no effect with this mechanism; set the mechanism of that section to OAUTHBEARER";
             return problems.useless("oauth", message);
         }

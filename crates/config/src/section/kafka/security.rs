@@ -1,11 +1,12 @@
 //! How brokers are spoken to: encrypted or not, and as whom.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::oauth::SaslOauth;
-use crate::{Problems, Secret, read_text};
+use super::pem::pem;
+use crate::{Problems, Secret};
 
 /// What brokers' listeners speak, in Kafka's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -145,8 +146,9 @@ impl Sasl {
             return problems.useless("sasl", message);
         }
         problems.within("sasl", |p| {
-            self.oauth.check(self.mechanism, p);
-            if self.mechanism == SaslMechanism::OauthBearer {
+            let by_token = self.mechanism == SaslMechanism::OauthBearer;
+            self.oauth.check(by_token, p);
+            if by_token {
                 for key in ["username", "password"] {
                     p.useless(key, "has no effect with OAUTHBEARER: the token says who this is");
                 }
@@ -156,15 +158,4 @@ impl Sasl {
             p.ensure(!self.password.is_empty(), "password", "give that user's password");
         });
     }
-}
-
-/// The text of a file, which has to have one of `words`. A file that is none of what it should be is a problem by name.
-pub(super) fn pem(path: Option<&Path>, key: &str, words: &[&str], problems: &mut Problems) -> Option<String> {
-    let path = path?;
-    match read_text(path) {
-        Ok(text) if words.iter().any(|word| text.contains(word)) => return Some(text),
-        Ok(_) => problems.add(key, format!("{} is no PEM file with a {}", path.display(), words[0])),
-        Err(error) => problems.add(key, format!("{} cannot be read: {error}", path.display())),
-    }
-    None
 }
